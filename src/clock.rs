@@ -1,0 +1,80 @@
+//! The only place that reads the time of day.
+//!
+//! Everything that signs, expires or is logged takes a [`Clock`], so that tests and
+//! `explain --at` can say what time it is.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Seconds and nanoseconds since 1970-01-01T00:00:00Z, without leap seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Whole seconds.
+    pub seconds: i64,
+    /// Nanoseconds within the second, below 1 000 000 000.
+    pub nanos: u32,
+}
+
+impl Timestamp {
+    /// A whole second.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self { seconds, nanos: 0 }
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn millis(self) -> i64 {
+        self.seconds * 1000 + (self.nanos / 1_000_000) as i64
+    }
+
+    /// Whole and fractional seconds since the epoch.
+    pub fn as_seconds_f64(self) -> f64 {
+        self.seconds as f64 + f64::from(self.nanos) / 1e9
+    }
+
+    /// This moment moved by a number of seconds.
+    pub const fn plus_seconds(self, seconds: i64) -> Self {
+        Self { seconds: self.seconds + seconds, nanos: self.nanos }
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => Self { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
+            Err(before) => {
+                let before: Duration = before.duration();
+                Self::from_seconds(-(before.as_secs() as i64))
+            }
+        }
+    }
+}
+
+/// Tells the time of day.
+pub trait Clock: Send + Sync + 'static {
+    /// The time of day now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)] // the one place
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+}
+
+/// A clock that stands still, for `explain --at` and tests.
+#[derive(Clone, Copy, Debug)]
+pub struct FixedClock(pub Timestamp);
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+/// A clock that several tasks share.
+pub type SharedClock = Arc<dyn Clock>;

@@ -1,0 +1,1 @@
+//! `proxy.toml`: text in, [`model::Config`] and every mistake out.

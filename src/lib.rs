@@ -1,0 +1,5 @@
+//! countersign: a sidecar signing reverse proxy.
+
+pub mod clock;
+pub mod secret;
+pub mod sign;

@@ -1,0 +1,40 @@
+//! One reading of the secrets directory: an immutable generation of file contents.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::name::SecretName;
+use super::value::{BadReason, SecretBytes};
+
+/// What was found under one name.
+#[derive(Clone, Debug)]
+pub struct SecretFile {
+    /// The content, or why there is none.
+    pub content: Result<SecretBytes, BadReason>,
+    /// Equal contents have equal digests; keyed per process, never shown.
+    pub digest: [u8; 32],
+}
+
+/// A consistent reading of the directory: what one atomic act delivered is either wholly in it or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct SecretSet {
+    /// Counts readings in which something changed; starts at 1.
+    pub generation: u64,
+    /// Every name that the configuration uses and that exists in some form, by name.
+    pub files: Arc<HashMap<SecretName, SecretFile>>,
+}
+
+impl SecretSet {
+    /// The content under a name; a name that is not there is [`BadReason::Missing`].
+    pub fn content(&self, name: &str) -> Result<&SecretBytes, BadReason> {
+        match self.files.get(name) {
+            Some(file) => file.content.as_ref().map_err(Clone::clone),
+            None => Err(BadReason::Missing),
+        }
+    }
+
+    /// The digest under a name; all zero for a name that is not there.
+    pub fn digest(&self, name: &str) -> [u8; 32] {
+        self.files.get(name).map_or([0; 32], |file| file.digest)
+    }
+}

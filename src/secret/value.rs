@@ -1,0 +1,107 @@
+//! What a file held: good bytes, or the reason why they cannot be used.
+
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+/// Bytes of one secret; wiped when the last owner is gone. `Debug` shows the length only.
+#[derive(Clone)]
+pub struct SecretBytes(Arc<Zeroizing<Vec<u8>>>);
+
+impl SecretBytes {
+    /// Takes ownership of bytes that were read.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Zeroizing::new(bytes)))
+    }
+
+    /// The bytes. Named so that a reader sees where secrets are used.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretBytes({} bytes)", self.0.len())
+    }
+}
+
+/// Why a secret cannot be used. The texts are shown to operators; none has any part of the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadReason {
+    /// No such file.
+    #[error("missing")]
+    Missing,
+    /// No bytes, or only line ends.
+    #[error("empty")]
+    Empty,
+    /// Over the limit of its kind.
+    #[error("too large ({size} bytes, at most {limit})")]
+    TooLarge {
+        /// Bytes found.
+        size: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A directory, FIFO, socket or device.
+    #[error("not a regular file ({0})")]
+    NotRegular(&'static str),
+    /// A link that leads nowhere or round in a circle.
+    #[error("link leads nowhere")]
+    BrokenLink,
+    /// The operating system refused.
+    #[error("unreadable: {0}")]
+    Unreadable(String),
+    /// Text that begins with a byte order mark (UTF-8 or UTF-16).
+    #[error("byte order mark")]
+    ByteOrderMark,
+    /// CR or LF inside a text value.
+    #[error("line break inside the value")]
+    LineBreak,
+    /// NUL, another control byte or DEL inside a text value.
+    #[error("control byte inside the value")]
+    ControlByte,
+    /// A byte over 0x7E where a header is made of it.
+    #[error("non-ASCII byte in a value that a header is made of")]
+    NonAscii,
+    /// Bytes that do not decode as the configuration says (`hex`, `base64`).
+    #[error("not valid {0}")]
+    Encoding(&'static str),
+    /// A PEM file, key or certificate that cannot be used; the text says what was found.
+    #[error("{0}")]
+    Pem(String),
+    /// Certificate and key are each good but do not belong together.
+    #[error("key does not match certificate")]
+    PairMismatch,
+    /// A character that the scheme cannot carry, such as `:` in a Basic user name.
+    #[error("{0}")]
+    NotAllowed(&'static str),
+}
+
+impl BadReason {
+    /// A short word from a closed set, for metric labels.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Empty => "empty",
+            Self::TooLarge { .. } => "too_large",
+            Self::NotRegular(_) => "not_regular",
+            Self::BrokenLink => "broken_link",
+            Self::Unreadable(_) => "unreadable",
+            Self::ByteOrderMark => "byte_order_mark",
+            Self::LineBreak => "line_break",
+            Self::ControlByte => "control_byte",
+            Self::NonAscii => "non_ascii",
+            Self::Encoding(_) => "encoding",
+            Self::Pem(_) => "pem",
+            Self::PairMismatch => "pair_mismatch",
+            Self::NotAllowed(_) => "not_allowed",
+        }
+    }
+}
+
+/// Largest text secret, in bytes.
+pub const TEXT_LIMIT: u64 = 64 * 1024;
+/// Largest PEM file, in bytes.
+pub const PEM_LIMIT: u64 = 1024 * 1024;
