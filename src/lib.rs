@@ -1,5 +1,8 @@
 //! countersign: a sidecar signing reverse proxy.
 
 pub mod clock;
+pub mod config;
+pub mod route;
 pub mod secret;
 pub mod sign;
+pub mod template;

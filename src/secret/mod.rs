@@ -5,5 +5,5 @@
 //! shows content, nor `Display`, nor serde.
 
 pub mod name;
-pub mod value;
 pub mod set;
+pub mod value;

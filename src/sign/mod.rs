@@ -5,9 +5,17 @@
 //! [`Requirement`]s that the snapshot resolves to [`Material`]; [`Signer::sign`] turns a
 //! [`Signable`] into an [`Injection`]. Callers: `snapshot` (loading), `proxy` and `explain` (signing).
 
+pub mod api_key;
+pub mod basic;
+pub mod bearer;
+pub mod hmac;
+pub mod material;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Timestamp;
+use crate::secret::name::NamePattern;
+use material::{Kind, Material};
 
 /// The request as it will leave, as far as signatures cover it.
 #[derive(Clone, Copy, Debug)]
@@ -41,4 +49,151 @@ pub struct SignContext<'a> {
     pub tenant: Option<&'a str>,
     /// What the route's host pattern captured, by name.
     pub captures: &'a [(&'a str, &'a str)],
+}
+
+/// What a signer wants done to the request, in this order. The request path applies it and changes nothing after.
+#[derive(Debug, Default)]
+pub struct Injection {
+    /// Headers to set (each name once; [`Slot`]s of these names were removed before).
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Query parameters to append, already percent-encoded `name=value`.
+    pub query: Vec<String>,
+    /// Cookies to add, `name=value`.
+    pub cookies: Vec<String>,
+}
+
+/// A place in the request that a credential fills. What the worker sends there is dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// A header of this name, in any case or with `_` for `-`.
+    Header(HeaderName),
+    /// Every query parameter with this decoded name.
+    Query(String),
+    /// The cookie of this name.
+    Cookie(String),
+}
+/// One credential's scheme with its parameters, built when the configuration loads. A closed set.
+#[derive(Debug)]
+pub enum Signer {
+    /// `api_key`
+    ApiKey(api_key::ApiKey),
+    /// `bearer`
+    Bearer(bearer::Bearer),
+    /// `basic`
+    Basic(basic::Basic),
+    /// `hmac`
+    Hmac(Box<hmac::Hmac>),
+}
+
+/// A secret that a signer needs, in the order in which [`Signer::sign`] takes its [`Material`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// Which file.
+    pub pattern: NamePattern,
+    /// How its bytes are checked and prepared.
+    pub kind: Kind,
+    /// Where in the credential's table it was named.
+    pub place: Place,
+}
+
+/// A key of a credential's table, for messages that point at it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// `secret`
+    Secret,
+    /// `username`
+    Username,
+    /// `password`
+    Password,
+    /// `sign`
+    Sign,
+    /// `values.NAME`
+    Value(String),
+    /// `set.NAME`
+    Set(String),
+    /// `set_query.NAME`
+    SetQuery(String),
+}
+
+/// What a signature covers, to refuse a later credential that would change it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Covers {
+    /// The query, or the whole target or URL.
+    pub query: bool,
+    /// The body.
+    pub body: bool,
+}
+
+/// Why a request could not be signed with good secrets. Shown to the worker as `bad_request`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// A variable that this request does not have and that may not be empty.
+    #[error("the request has no {0}, which the credential's template needs")]
+    Missing(String),
+    /// The result cannot stand in a header.
+    #[error("the text for header {0} would have a byte that no header may have")]
+    NotAHeader(String),
+}
+
+/// What was signed, for `explain`: secrets are masked in both texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transcript {
+    /// The canonical text.
+    pub text: String,
+    /// The text that the key was applied to, where it differs from the canonical text.
+    pub string_to_sign: String,
+}
+
+impl Signer {
+    /// The key of the scheme in the configuration, `"hmac"`.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::ApiKey(_) => "api_key",
+            Self::Bearer(_) => "bearer",
+            Self::Basic(_) => "basic",
+            Self::Hmac(_) => "hmac",
+        }
+    }
+
+    /// The secrets that it needs.
+    pub fn requirements(&self) -> &[Requirement] {
+        todo!()
+    }
+
+    /// Every place that it fills; what the worker sends there is dropped.
+    pub fn slots(&self) -> &[Slot] {
+        todo!()
+    }
+
+    /// Whether [`Signable::body`] must hold the whole body.
+    pub fn needs_body(&self) -> bool {
+        self.covers().body
+    }
+
+    /// What the signature covers.
+    pub fn covers(&self) -> Covers {
+        todo!()
+    }
+
+    /// Signs. `keys` are the materials of [`Signer::requirements`], in that order.
+    pub fn sign(
+        &self,
+        request: &Signable<'_>,
+        keys: &[Material],
+        context: &SignContext<'_>,
+    ) -> Result<Injection, SignError> {
+        let _ = (request, keys, context);
+        todo!()
+    }
+
+    /// What [`Signer::sign`] would cover with the same input, secrets masked as `[NAME]`; `None` for schemes without a text.
+    pub fn transcript(
+        &self,
+        request: &Signable<'_>,
+        keys: &[Material],
+        context: &SignContext<'_>,
+    ) -> Result<Option<Transcript>, SignError> {
+        let _ = (request, keys, context);
+        todo!()
+    }
 }

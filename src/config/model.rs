@@ -1,0 +1,309 @@
+//! The configuration as the program uses it: plain, checked values. Made by `config::load` alone.
+//!
+//! Every key here is documented in `docs/CONFIGURATION.md`. Durations and sizes are parsed;
+//! `None` stands for `"none"` or `"off"`.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::route::host::HostPattern;
+use crate::secret::name::NamePattern;
+use crate::sign::Signer;
+
+/// A place in `proxy.toml`, in bytes.
+pub type Span = Range<usize>;
+
+/// A value and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// One checked `proxy.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file's name and text, for messages that point into it.
+    pub source: Arc<Source>,
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[runtime] threads`; `None` is `"auto"`.
+    pub threads: Option<usize>,
+    /// `[log]`
+    pub log: Log,
+    /// `[secrets]`
+    pub secrets: Secrets,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[drain]`
+    pub drain: Drain,
+    /// `[connect_to]`: upstream `host:port` (lower case) to the `host:port` to connect to instead.
+    pub connect_to: Vec<(Authority, Authority)>,
+    /// `[playground]`: the built-in upstream for newcomers, where configured.
+    pub playground: Option<SocketAddr>,
+    /// `[credential.*]`, in the order of the file.
+    pub credentials: Vec<Credential>,
+    /// `[[route]]`, in the order of the file.
+    pub routes: Vec<Route>,
+}
+
+/// Where a configuration came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As it is shown in messages.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+    /// Paths in the file are relative to this folder.
+    pub folder: PathBuf,
+}
+
+/// A TCP address or a Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// `127.0.0.1:8080`, `[::1]:8080`
+    Tcp(SocketAddr),
+    /// `unix:/run/countersign/proxy.sock`
+    Unix(PathBuf),
+}
+
+/// `[listen]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Default `["127.0.0.1:8080"]`.
+    pub proxy: Vec<ListenAddr>,
+    /// Permissions of Unix sockets; default 0660.
+    pub socket_mode: u32,
+    /// Default `127.0.0.1:9901`; `None` is `"off"`.
+    pub admin: Option<SocketAddr>,
+    /// `/livez`, `/readyz` and `/metrics` only; may listen on any address.
+    pub health: Option<SocketAddr>,
+    /// Whether proxy, route and admin ports may listen on other than loopback addresses.
+    pub allow_remote: bool,
+    /// More names that count as loopback names (lower case).
+    pub names: Vec<String>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`; default `info`.
+    pub level: tracing::Level,
+    /// Default `auto`: text on a terminal, JSON elsewhere.
+    pub format: LogFormat,
+    /// Whether each request has its line; default on.
+    pub access: bool,
+}
+
+/// `[log] format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secrets {
+    /// The directory, made absolute; default `/run/secrets/countersign`.
+    pub dir: PathBuf,
+    /// Where `dir` was written, if it was.
+    pub dir_span: Option<Span>,
+    /// Default 10 s.
+    pub poll: Option<Duration>,
+    /// File events beside polling; `false` is `watch = "poll"`.
+    pub events: bool,
+    /// Default keep.
+    pub on_missing: OnMissing,
+    /// Default refuse.
+    pub at_start: AtStart,
+    /// How long a replaced value is kept as the fallback; default 10 min.
+    pub overlap: Duration,
+}
+
+/// `[secrets] on_missing`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissing {
+    /// A deleted file keeps its last good value.
+    Keep,
+    /// A deleted file ends its credential at once.
+    Fail,
+}
+
+/// `[secrets] at_start`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStart {
+    /// A bad or missing secret ends the start with status 1.
+    Refuse,
+    /// Live but not ready until all are good.
+    Wait,
+    /// Ready; routes with bad secrets answer 503.
+    Serve,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Name of the secret that changing calls must carry; without it they are off.
+    pub token: Option<Spanned<NamePattern>>,
+    /// Whether reading needs it too; default false.
+    pub protect_reads: bool,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head; default 64 KiB.
+    pub head: usize,
+    /// Headers of a request; default 100.
+    pub headers: usize,
+    /// Worker connections; default 10 000.
+    pub connections: usize,
+    /// Requests at one time; default 1024.
+    pub in_flight: usize,
+    /// Bytes of all held bodies together; default 64 MiB.
+    pub buffered: usize,
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Default 25 s.
+    pub deadline: Duration,
+    /// Default 0 s.
+    pub delay: Duration,
+}
+
+/// A host name or address and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Authority {
+    /// Lower case; IPv6 without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// `[credential.NAME]`
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The name.
+    pub name: String,
+    /// Where the table begins.
+    pub span: Span,
+    /// The scheme with its parameters.
+    pub signer: Arc<Signer>,
+    /// Where each of [`Signer::requirements`] was written, in the same order.
+    pub secret_spans: Vec<Span>,
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Unique.
+    pub name: String,
+    /// Where the table begins.
+    pub span: Span,
+    /// What the request's host must be.
+    pub host: HostPattern,
+    /// Begins with `/`; matches on a segment boundary.
+    pub path: Option<String>,
+    /// `None` is any.
+    pub methods: Option<Vec<http::Method>>,
+    /// Path prefix way in: begins with `/`, does not end with it.
+    pub prefix: Option<String>,
+    /// Own port way in.
+    pub listen: Option<ListenAddr>,
+    /// Where to connect.
+    pub upstream: Upstream,
+    /// Indexes into [`Config::credentials`], in order; empty is `"none"`.
+    pub credentials: Vec<usize>,
+    /// Where the tenant of a request is found.
+    pub tenant: Option<TenantSource>,
+    /// `tls = { .. }`
+    pub tls: RouteTls,
+    /// `timeouts = { .. }`
+    pub timeouts: Timeouts,
+    /// `limits = { .. }`
+    pub limits: RouteLimits,
+}
+
+/// `upstream`, or its default `https://{host}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// `None`: the host that the request was matched by.
+    pub host: Option<String>,
+    /// The port; 443 or 80 by default.
+    pub port: u16,
+}
+
+/// `tenant`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TenantSource {
+    /// `"{shop}"`: a capture of the host, by name.
+    Capture(String),
+    /// `{ header = "Countersign-Tenant" }`
+    Header(http::HeaderName),
+}
+
+/// `tls` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTls {
+    /// PEM certificate chain (may hold the key as well).
+    pub client_cert: Option<Spanned<NamePattern>>,
+    /// PEM key; `None` with a `client_cert`: the same file holds both.
+    pub client_key: Option<Spanned<NamePattern>>,
+    /// PEM bundle that replaces the public roots.
+    pub ca: Option<Spanned<NamePattern>>,
+    /// Name for SNI and verification instead of the host.
+    pub server_name: Option<String>,
+    /// Minimum version; default 1.2.
+    pub min: TlsVersion,
+}
+
+/// `tls.min`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    /// TLS 1.2
+    V1_2,
+    /// TLS 1.3
+    V1_3,
+}
+
+/// `timeouts` of a route; `None` is `"none"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name lookup, TCP and TLS together; default 5 s.
+    pub connect: Duration,
+    /// From the whole request sent to the answer's head; default 60 s.
+    pub response: Option<Duration>,
+    /// How long an unused connection is kept; default 50 s.
+    pub pool: Duration,
+    /// Silence within a body; default 5 min.
+    pub body: Option<Duration>,
+}
+
+/// `limits` of a route; `None` is `"none"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// Largest body that a signature may hold; default 16 MiB.
+    pub signed_body: usize,
+    /// Largest body; default none.
+    pub request_body: Option<u64>,
+    /// Largest body kept for a second attempt; default 64 KiB.
+    pub replay_body: usize,
+    /// Requests at one time; default 256.
+    pub in_flight: usize,
+}

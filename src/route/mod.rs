@@ -1,0 +1,3 @@
+//! Matching: host patterns, path and method match, tenant choice. PURE.
+
+pub mod host;
