@@ -102,8 +102,7 @@ def responses(data, closed, methods=("GET",)):
     while data:
         found = head(data)
         if not found:
-            message = Message(data[:100], [])
-            return out + [message]
+            return [*out, Message(0, [])]  # an unfinished head
         first, headers, position = found
         message = Message(int(first.split(b" ")[1]), headers)
         method = methods[len(out)] if len(out) < len(methods) else "GET"
