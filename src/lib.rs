@@ -6,3 +6,6 @@ pub mod route;
 pub mod secret;
 pub mod sign;
 pub mod template;
+pub mod proxy;
+pub mod snapshot;
+pub mod upstream;
