@@ -1,7 +1,7 @@
 //! countersign: a sidecar signing reverse proxy.
 
-pub mod clock;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod playground;
 pub mod route;

@@ -270,8 +270,10 @@ mod tests {
 
     #[test]
     fn certificates_have_the_dates_names_and_serial_that_were_asked_for() {
-        let validity =
-            Validity { not_before: Timestamp::from_seconds(1_700_000_000), not_after: Timestamp::from_seconds(1_700_000_060) };
+        let validity = Validity {
+            not_before: Timestamp::from_seconds(1_700_000_000),
+            not_after: Timestamp::from_seconds(1_700_000_060),
+        };
         let authority = Authority::new("test").unwrap();
         let pair = authority.client_within("worker 7", validity).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(pair.certificate.as_bytes()).unwrap();

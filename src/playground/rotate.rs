@@ -185,7 +185,9 @@ pub(crate) mod tests {
     fn a_volume_has_exactly_the_layout_of_a_kubelet() {
         let dir = TempDir::new("rotate-layout");
         let volume = Volume::new(&dir.0).unwrap();
-        assert!(volume.write(&[("token", b"1"), ("partner/tls.crt", b"c1"), ("partner/tls.key", b"k1")]).unwrap().is_some());
+        assert!(
+            volume.write(&[("token", b"1"), ("partner/tls.crt", b"c1"), ("partner/tls.key", b"k1")]).unwrap().is_some()
+        );
 
         let data = fs::read_link(dir.0.join("..data")).unwrap();
         assert!(data.is_relative());

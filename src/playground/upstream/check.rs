@@ -40,7 +40,9 @@ pub enum Refusal {
     #[error("the timestamp is {0} s away from this upstream's clock, at most {WINDOW} s are allowed")]
     Stale(i64),
     /// No known key made this signature.
-    #[error("the signature is wrong for this method, target, timestamp and body, whichever of the accepted keys made it")]
+    #[error(
+        "the signature is wrong for this method, target, timestamp and body, whichever of the accepted keys made it"
+    )]
     Wrong,
     /// The signature is right, but its key is accepted no longer.
     #[error("the signature was made with key {0}, which was withdrawn")]

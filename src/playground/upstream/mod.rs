@@ -283,7 +283,8 @@ where
         async move { Ok::<_, Infallible>(answer(request, &state, &peer, number).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    let connection = http.timer(TokioTimer::new()).header_read_timeout(HEAD).serve_connection(TokioIo::new(stream), service);
+    let connection =
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD).serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,

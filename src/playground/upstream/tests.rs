@@ -184,7 +184,8 @@ async fn the_playground_works_with_its_own_secrets_and_follows_its_key() {
     let client = Pair { certificate: read("client.crt"), key: read("client.key"), serial: String::new() };
     let (address, root) = (upstream.address(), read("ca.crt"));
     let first = read("hmac-key");
-    let ask = async |key: &str| send(address, &root, Some(&client), signed(key.trim_end().as_bytes(), NOW)).await.unwrap();
+    let ask =
+        async |key: &str| send(address, &root, Some(&client), signed(key.trim_end().as_bytes(), NOW)).await.unwrap();
     assert_eq!(ask(&first).await.1["client"], "playground-worker");
     assert_eq!(ask("rotated").await.0, StatusCode::UNAUTHORIZED);
     std::fs::write(folder.join("hmac-key"), "rotated\n").unwrap();
