@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::clock::{FixedClock, Timestamp};
-use crate::playground::certs::{Authority, Pair, hex};
+use crate::playground::certs::{self, Authority, Pair, hex};
 use crate::playground::rotate::tests::TempDir;
 
 const NOW: i64 = 1_700_000_000;
@@ -191,4 +191,25 @@ async fn the_playground_works_with_its_own_secrets_and_follows_its_key() {
     std::fs::write(folder.join("hmac-key"), "rotated\n").unwrap();
     assert_eq!(ask("rotated").await.1["key"], 1);
     assert_eq!(ask(&first).await.1["key"], 0);
+}
+
+#[test]
+fn the_oldest_records_go_first() {
+    let clock = Arc::new(FixedClock(Timestamp::from_seconds(NOW)));
+    let (seen, connections) = (Mutex::default(), AtomicU64::new(0));
+    let state = State { tls: None, keys: None, clock, seen, connections };
+    for number in 0..=SEEN as u64 {
+        let (method, target) = (http::Method::GET, String::new());
+        state.remember(Seen {
+            at: Instant::now(),
+            connection: number,
+            method,
+            target,
+            key: None,
+            serial: None,
+            refused: None,
+        });
+    }
+    let seen = state.lock_seen();
+    assert_eq!((seen.len(), seen[0].connection), (SEEN, 1));
 }
