@@ -1,7 +1,9 @@
 //! countersign: a sidecar signing reverse proxy.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod playground;
 pub mod route;
 pub mod secret;
 pub mod sign;
