@@ -6,3 +6,4 @@ pub mod route;
 pub mod secret;
 pub mod sign;
 pub mod template;
+pub mod tls;
