@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod observe;
 pub mod route;
 pub mod secret;
 pub mod sign;
