@@ -1,5 +1,6 @@
 //! countersign: a sidecar signing reverse proxy.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod observe;
