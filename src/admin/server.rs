@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::{Kind, Source, api};
 
 /// Open connections of one listener; more wait in the system's backlog.
-const CONNECTION_LIMIT: usize = 64;
+pub(super) const CONNECTION_LIMIT: usize = 64;
 /// Bytes of a request head.
 const HEAD_LIMIT: usize = 16 * 1024;
 /// Headers of a request.
