@@ -207,7 +207,7 @@ impl Worker {
         }
         // What the library refused by itself is counted too.
         if let Some(&name) = Outcome::ALL.get((replaced.load(std::sync::atomic::Ordering::Relaxed) as usize).wrapping_sub(1)) {
-            proxy.metrics.request(None, name, Duration::ZERO, Duration::ZERO);
+            proxy.metrics.unmatched().count(name);
         }
     }
 }

@@ -99,8 +99,8 @@ fn destination(key: &OriginKey, client: Option<&Arc<TlsClient>>) -> Destination 
     let security = match client.zip(key.server_name.as_deref()) {
         None => Security::Plain,
         Some((client, name)) => match crate::tls::server_name(name) {
-            Some(name) => Security::Tls(client.config.clone(), name),
-            None => Security::Impossible,
+            Ok(name) => Security::Tls(client.config.clone(), name),
+            Err(_) => Security::Impossible,
         },
     };
     Destination { host: key.host.clone(), port: key.port, security }

@@ -285,7 +285,7 @@ impl Attempt<'_> {
             if instance.fallback(now).is_some() {
                 let credential = &self.live.snapshot.credentials[index].name;
                 instance.fell_back.store(true, std::sync::atomic::Ordering::Relaxed);
-                self.proxy.metrics.fallback(credential);
+                self.proxy.metrics.credential(credential).fallbacks.inc();
                 tracing::warn!(
                     credential,
                     route = self.ready.route.name,

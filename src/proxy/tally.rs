@@ -97,7 +97,12 @@ impl Drop for Tally {
         let total = self.head_after.unwrap_or_else(|| self.started.elapsed());
         let own = total.saturating_sub(self.upstream);
         let live = self.route.map(|route| &self.live.routes[route]);
-        self.proxy.metrics.request(live.map(|live| &*live.metrics), outcome, own, self.upstream);
+        let metrics = live.map_or_else(|| self.proxy.metrics.unmatched(), |live| &live.metrics);
+        metrics.count(outcome);
+        metrics.proxy_time.observe(own);
+        if self.attempts > 0 {
+            metrics.upstream_time.observe(self.upstream);
+        }
         let Some(access) = &self.proxy.access else { return };
         let config = self.route.map(|route| &self.live.snapshot.plan.config.routes[route]);
         access.write(&Access {

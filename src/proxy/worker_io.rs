@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::failure::{Failure, Then};
 use crate::observe::Outcome;
@@ -78,6 +78,7 @@ struct Replacement {
 impl<S> WorkerIo<S> {
     /// Wraps a connection.
     pub fn new(inner: S, activity: Arc<Activity>) -> Self {
+        Self { inner, activity, slow_head: None, replacement: None, replaced: Arc::default() }
     }
 
     fn poll_slow_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -148,7 +148,7 @@ impl IdentityState {
             set.generation,
             moment,
             |cert| load_pair(cert, spec.client_key.as_ref().unwrap_or(cert), set, moment.now),
-            |pair| pair.not_after(),
+            |pair| Some(pair.not_after()),
         );
         let (roots, good_roots) = half(
             spec.ca.as_ref(),
@@ -178,11 +178,23 @@ impl IdentityState {
             return old.client.clone();
         }
         let complete = spec.client_cert.is_some() == pair.is_some() && spec.ca.is_some() == roots.is_some();
-        let config = complete.then(|| tls::client_config(roots.map(Arc::as_ref), pair.map(Arc::as_ref), spec.min))?;
+        if !complete {
+            return None;
+        }
+        let public;
+        let roots = match roots {
+            Some(roots) => roots,
+            None => {
+                public = tls::Roots::public();
+                &public
+            }
+        };
+        // Fails only for combinations of versions and algorithms that `min` does not admit.
+        let config = tls::client_config(roots, pair.map(Arc::as_ref), spec.min).ok()?;
         Some(Arc::new(TlsClient {
             id: next_id(),
             config,
-            not_after: pair.and_then(|pair| pair.not_after()),
+            not_after: pair.map(|pair| pair.not_after()),
             retired: AtomicBool::new(false),
         }))
     }

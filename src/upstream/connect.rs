@@ -145,7 +145,7 @@ async fn handshake(
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, UpstreamError> {
     TlsConnector::from(config.clone()).connect(name.clone(), tcp).await.map_err(|error| {
         match find_cause::<rustls::Error>(&error) {
-            Some(tls) => UpstreamError::new(Fault::Tls, crate::tls::explain(tls)),
+            Some(tls) => UpstreamError::new(Fault::Tls, crate::tls::TlsFailure::of(tls).to_string()),
             None => UpstreamError::new(Fault::Unreachable, format!("during the TLS handshake: {}", io_words(&error))),
         }
     })

@@ -74,7 +74,7 @@ pub(super) fn find_cause<'e, T: std::error::Error + 'static>(error: &'e (dyn std
 /// Sorts an error of an established connection into the table.
 pub(super) fn classify(error: &(dyn std::error::Error + 'static), during: &str) -> UpstreamError {
     if let Some(tls) = find_cause::<rustls::Error>(error) {
-        return UpstreamError::new(Fault::Tls, crate::tls::explain(tls));
+        return UpstreamError::new(Fault::Tls, crate::tls::TlsFailure::of(tls).to_string());
     }
     if let Some(hyper) = find_cause::<hyper::Error>(error) {
         if hyper.is_parse() || hyper.is_parse_too_large() {

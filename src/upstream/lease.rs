@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, sleep};
@@ -268,7 +269,7 @@ fn no_answer(error: UpstreamError, progress: &Progress) -> SendFailure {
     SendFailure { error: blame(error, progress), unsent: None }
 }
 
-fn failed_send(mut failed: http1::TrySendError<Request<RequestBody>>, progress: &Progress) -> SendFailure {
+fn failed_send(mut failed: TrySendError<Request<RequestBody>>, progress: &Progress) -> SendFailure {
     let unsent = failed.take_message().map(Box::new);
     let error = classify(failed.error(), "sending the request");
     SendFailure { error: blame(error, progress), unsent }
