@@ -46,3 +46,37 @@ pub enum HostError {
     #[error("the port is not a number from 1 to 65535")]
     Port,
 }
+
+impl HostPattern {
+    /// Parses a pattern.
+    pub fn parse(text: &str) -> Result<Self, HostError> {
+        if text.is_empty() {
+            return Err(HostError::Empty);
+        }
+        if text.contains(['/', '@', '?']) {
+            return Err(HostError::NotAHost);
+        }
+        Ok(Self { text: text.to_ascii_lowercase().into(), labels: Box::default(), port: None })
+    }
+
+    /// The names of the captures.
+    pub fn captures(&self) -> impl Iterator<Item = &str> {
+        self.text.split('{').skip(1).filter_map(|part| part.split('}').next())
+    }
+
+    /// Whether it matches one host only.
+    pub fn is_exact(&self) -> bool {
+        !self.text.contains(['{', '*'])
+    }
+
+    /// That host, without a port.
+    pub fn exact_name(&self) -> Option<&str> {
+        if self.is_exact() { self.text.split(':').next() } else { None }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
