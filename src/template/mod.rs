@@ -1,5 +1,7 @@
 //! The template language: parsed and type-checked when the configuration loads, evaluated per request. PURE.
 
+pub(crate) mod encode;
+
 /// A mistake in a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
