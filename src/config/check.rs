@@ -21,7 +21,11 @@ pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
         let Some(route) = &declared.made else { continue };
         if names.insert(&route.name, ()).is_some() {
             let message = format!("there are two routes with the name `{}`", route.name);
-            mistakes.hinted(declared.name_span.clone(), message, "logs and metrics tell routes by name; rename one of them");
+            mistakes.hinted(
+                declared.name_span.clone(),
+                message,
+                "logs and metrics tell routes by name; rename one of them",
+            );
         }
         if let Some(prefix) = &route.prefix
             && let Some(other) = prefixes.insert(prefix, &route.name)
@@ -67,8 +71,10 @@ fn both(first: &Route, second: &Route, method: &str, span: Span, text: &str, mis
     };
     let path = second.path.as_deref().unwrap_or("/");
     let method = if method.is_empty() { "any method".to_owned() } else { format!("method {method}") };
-    let message =
-        format!("routes `{}` and `{}` could both claim a request: {hosts}, path {path}, {method}", first.name, second.name);
+    let message = format!(
+        "routes `{}` and `{}` could both claim a request: {hosts}, path {path}, {method}",
+        first.name, second.name
+    );
     let line = text.get(..first.span.start).unwrap_or_default().bytes().filter(|b| *b == b'\n').count() + 1;
     let hint = format!("give one of them another `path` or other `methods`; `{}` is in line {line}", first.name);
     mistakes.hinted(span, message, hint);
@@ -152,8 +158,7 @@ fn slots<'c>(
             let message = format!("credentials `{other}` and `{}` both write {shown}", credential.name);
             mistakes.hinted(span.clone(), message, "keep one of them in this route");
         } else if let (Slot::Query(_), Some(signer)) = (&slot, covering) {
-            let message =
-                format!("credential `{}` changes the query after `{signer}` has signed it", credential.name);
+            let message = format!("credential `{}` changes the query after `{signer}` has signed it", credential.name);
             mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
         }
         filled.insert(slot, &credential.name);
@@ -182,10 +187,10 @@ pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared<'_
         }
     }
     // A route with mistakes may be the one that uses it.
-    if routes.iter().any(|route| route.made.is_none()) {
+    if routes.iter().any(|route| route.made.is_none() || route.dangling) {
         return;
     }
-    for (credential, _) in credentials.iter().zip(used).filter(|(_, used)| !used) {
+    for (credential, _) in credentials.iter().zip(used).filter(|(c, used)| !used && c.made.is_some()) {
         let message = format!("no route uses credential `{}`", credential.name.value);
         let hint = format!("write credential = \"{}\" in a route, or remove it", credential.name.value);
         mistakes.add(Diagnostic::warning(credential.name.span.clone(), message).with_hint(hint));
@@ -194,16 +199,18 @@ pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared<'_
 
 /// A file is read as one kind of secret: text, or certificate and key.
 pub(super) fn kinds(routes: &[Declared], credentials: &[credential::Declared<'_>], admin: &Admin, mistakes: &Mistakes) {
-    let mut text: HashSet<&str> = admin.token.iter().map(|token| token.value.as_str()).collect();
+    let mut text: HashMap<&str, String> = HashMap::new();
+    text.extend(admin.token.iter().map(|token| (token.value.as_str(), "[admin] token".to_owned())));
     for credential in credentials.iter().filter_map(|c| c.made.as_ref()) {
-        text.extend(credential.signer.requirements().iter().map(|need| need.pattern.as_str()));
+        let owner = format!("credential `{}`", credential.name);
+        text.extend(credential.signer.requirements().iter().map(|need| (need.pattern.as_str(), owner.clone())));
     }
     for route in routes.iter().filter_map(|r| r.made.as_ref()) {
         let tls = &route.tls;
         let names: [&Option<Spanned<NamePattern>>; 3] = [&tls.client_cert, &tls.client_key, &tls.ca];
-        for name in names.into_iter().flatten().filter(|name| text.contains(name.value.as_str())) {
-            let message =
-                format!("the secret \"{}\" is a key or certificate here and a text in a credential", name.value);
+        for name in names.into_iter().flatten() {
+            let Some(owner) = text.get(name.value.as_str()) else { continue };
+            let message = format!("the secret \"{}\" is a key or certificate here and a text in {owner}", name.value);
             mistakes.hinted(name.span.clone(), message, "keep them in two files; kinds of secrets do not mix");
         }
     }

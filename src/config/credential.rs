@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderName;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
 use super::fields::{Fields, Mistakes, in_order, mask_value, names, type_name};
@@ -39,8 +39,7 @@ pub(super) fn credentials<'t>(root: &Fields<'t, '_>, text: &str) -> Vec<Declared
         let made = match value.get_ref() {
             DeValue::Table(table) => one_scheme(table, &name, mistakes).and_then(|scheme| {
                 let fields = Fields::open(table, value.span(), &CREDENTIAL, mistakes).table(scheme);
-                table.get(scheme)?.get_ref().as_table()?; // else it was said
-                mask_unknown(&fields, table, scheme);
+                mask_unknown(table.get(scheme)?.get_ref().as_table()?, scheme, mistakes); // no table: it was said
                 let (signer, places) = signer(scheme, &fields, text)?;
                 let secret_spans = secret_spans(&signer, &places, text, &name.span);
                 Some(Credential {
@@ -53,7 +52,8 @@ pub(super) fn credentials<'t>(root: &Fields<'t, '_>, text: &str) -> Vec<Declared
             other => {
                 mask_value(value, mistakes);
                 let message = format!("credential `{}` must be a table, not {}", name.value, type_name(other));
-                let hint = format!("write [credential.{}] and below it the scheme, one of {}", name.value, names(&CREDENTIAL));
+                let hint =
+                    format!("write [credential.{}] and below it the scheme, one of {}", name.value, names(&CREDENTIAL));
                 mistakes.hinted(value.span(), message, hint);
                 None
             }
@@ -83,7 +83,7 @@ pub(super) fn check_name(name: &Spanned<&str>, mistakes: &Mistakes) {
 }
 
 /// The one key that names the scheme. None, several or an unknown one is recorded.
-fn one_scheme(table: &toml::de::DeTable<'_>, name: &Spanned<&str>, mistakes: &Mistakes) -> Option<&'static str> {
+fn one_scheme(table: &DeTable<'_>, name: &Spanned<&str>, mistakes: &Mistakes) -> Option<&'static str> {
     let entries = in_order(table);
     let mut schemes = entries.iter().filter_map(|(key, _)| CREDENTIAL.key(key.value).map(|known| (known.name, key)));
     let first = schemes.next();
@@ -99,8 +99,11 @@ fn one_scheme(table: &toml::de::DeTable<'_>, name: &Spanned<&str>, mistakes: &Mi
     if first.is_none() {
         // No scheme to read, but the unknown keys are still said.
         for (key, value) in &entries {
-            if !CREDENTIAL.later.contains(&key.value) {
-                mask_value(value, mistakes);
+            let meant = nearest(key.value, CREDENTIAL.keys.iter().map(|key| key.name));
+            match (meant, value.get_ref()) {
+                _ if CREDENTIAL.later.contains(&key.value) => {}
+                (Some(scheme), DeValue::Table(inner)) => mask_unknown(inner, scheme, mistakes),
+                _ => mask_value(value, mistakes),
             }
         }
         Fields::open(table, name.span.clone(), &CREDENTIAL, mistakes);
@@ -110,8 +113,7 @@ fn one_scheme(table: &toml::de::DeTable<'_>, name: &Spanned<&str>, mistakes: &Mi
 
 /// A mistyped key of a scheme may hold a secret: its value is not printed unless the key that was
 /// probably meant is a public one.
-fn mask_unknown(fields: &Fields<'_, '_>, table: &toml::de::DeTable<'_>, scheme: &str) {
-    let Some(DeValue::Table(inner)) = table.get(scheme).map(toml::Spanned::get_ref) else { return };
+fn mask_unknown(inner: &DeTable<'_>, scheme: &str, mistakes: &Mistakes) {
     let Some(Kind::Table(section)) = CREDENTIAL.key(scheme).map(|key| key.kind) else { return };
     for (key, value) in inner {
         if section.key(key.get_ref()).is_some() || section.later.contains(&&**key.get_ref()) {
@@ -119,7 +121,7 @@ fn mask_unknown(fields: &Fields<'_, '_>, table: &toml::de::DeTable<'_>, scheme: 
         }
         let meant = nearest(key.get_ref(), section.keys.iter().map(|key| key.name)).and_then(|name| section.key(name));
         if meant.is_none_or(|key| matches!(key.kind, Kind::SecretOnly)) {
-            mask_value(value, fields.mistakes());
+            mask_value(value, mistakes);
         }
     }
 }
@@ -170,7 +172,11 @@ fn api_key(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     };
     if !good {
         let message = format!("`prefix` has a character that a {place} cannot carry");
-        mistakes.hinted(prefix.span.clone(), message, "use visible ASCII characters");
+        let hint = match place {
+            "cookie" => "use visible ASCII without space, quotes, comma, semicolon and backslash",
+            _ => "use visible ASCII characters and spaces",
+        };
+        mistakes.hinted(prefix.span.clone(), message, hint);
         return None;
     }
     let secret = secret?;
@@ -218,11 +224,23 @@ pub(super) fn header(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Header
     };
     let plain = name.as_str().replace('_', "-");
     let ours = [
-        "connection", "host", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "expect",
+        "connection",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "expect",
     ];
     if ours.contains(&plain.as_str()) || plain.starts_with("proxy-") || plain.starts_with("countersign-") {
-        let message = format!("the header `{}` belongs to the connection or to the proxy, no credential can set it", text.value);
-        mistakes.hinted(text.span.clone(), message, "choose the header that the upstream's documentation names");
+        let message = format!("the header `{}` belongs to the connection or to the proxy itself", text.value);
+        mistakes.hinted(
+            text.span.clone(),
+            message,
+            "choose another header, such as \"Authorization\" or \"X-API-Key\"",
+        );
         return None;
     }
     Some(name)
@@ -239,7 +257,7 @@ fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
                 mistakes.hinted(
                     value.span(),
                     "`username` has a \":\" or a control character, which RFC 7617 forbids",
-                    "write what stands before the first \":\" alone; the rest belongs to the password",
+                    "write the user name alone; the password is a secret of its own",
                 );
             }
             if bad { None } else { Some(PublicValue::Literal(text.to_string())) }

@@ -230,10 +230,7 @@ mod tests {
     fn the_line_and_the_carets_are_shown() {
         let source = source("[log]\nlevel = \"loud\"\n");
         let text = Diagnostic::error(14..20, "no").with_hint("yes").render(&source);
-        assert_eq!(
-            text,
-            "error: no\n  --> proxy.toml:2:9\n    level = \"loud\"\n            ^^^^^^\n  hint: yes\n"
-        );
+        assert_eq!(text, "error: no\n  --> proxy.toml:2:9\n    level = \"loud\"\n            ^^^^^^\n  hint: yes\n");
     }
 
     #[test]

@@ -69,12 +69,19 @@ impl<'t, 'i> Fields<'t, 'i> {
         let fields = Self { table: Some(table), span, section, mistakes };
         for key in section.keys.iter().filter(|key| key.default == Fallback::Required) {
             if fields.value(key.name).is_none() {
-                let message = format!("{} needs `{}`", section.title, key.name);
-                let hint = format!("add {} = {}: {}", key.name, sample(key), key.help);
-                mistakes.hinted(fields.span.clone(), message, hint);
+                let message = format!("{} needs `{}`", fields.caption(), key.name);
+                mistakes.hinted(fields.span.clone(), message, how_to_add(key));
             }
         }
         fields
+    }
+
+    /// The table in words: a route by its name where it has one.
+    fn caption(&self) -> String {
+        match self.value("name").and_then(|name| name.get_ref().as_str()) {
+            Some(name) if self.section.key("name").is_some() => format!("route `{name}`"),
+            _ => self.section.title.to_owned(),
+        }
     }
 
     /// A table that is not in the file.
@@ -253,7 +260,8 @@ impl<'t, 'i> Fields<'t, 'i> {
             Ok(found) if range.contains(&found) => Some(found),
             Ok(_) => {
                 let (least, most) = (show(*range.start()), show(*range.end()));
-                self.mistakes.error(value.span(), format!("`{name}` must be from \"{least}\" to \"{most}\", not \"{text}\""));
+                self.mistakes
+                    .error(value.span(), format!("`{name}` must be from \"{least}\" to \"{most}\", not \"{text}\""));
                 default()
             }
         }
@@ -313,7 +321,12 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     /// The secret of a `{ secret = ".." }` table.
-    pub(super) fn secret_table(&self, name: &str, value: &Value<'i>, table: &DeTable<'i>) -> Option<Spanned<NamePattern>> {
+    pub(super) fn secret_table(
+        &self,
+        name: &str,
+        value: &Value<'i>,
+        table: &DeTable<'i>,
+    ) -> Option<Spanned<NamePattern>> {
         let only = table.len() == 1;
         match table.get("secret").map(|inner| (inner.get_ref(), inner.span())) {
             Some((DeValue::String(text), span)) if only => self.secret_name(text, span),
@@ -362,10 +375,8 @@ impl<'t, 'i> Fields<'t, 'i> {
 
 /// The entries of a table in the order of the file (the parser sorts them by name).
 pub(super) fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(Spanned<&'t str>, &'t Value<'i>)> {
-    let mut entries: Vec<_> = table
-        .iter()
-        .map(|(key, value)| (Spanned { value: &**key.get_ref(), span: key.span() }, value))
-        .collect();
+    let mut entries: Vec<_> =
+        table.iter().map(|(key, value)| (Spanned { value: &**key.get_ref(), span: key.span() }, value)).collect();
     entries.sort_by_key(|(key, _)| key.span.start);
     entries
 }
@@ -427,13 +438,17 @@ fn elsewhere(name: &str, section: &'static Section) -> Option<&'static Section> 
     search(&ROOT, name).filter(|found| !std::ptr::eq(*found, section))
 }
 
-/// A value to show in "add NAME = ..".
-fn sample(key: &Key) -> String {
+/// What to do about a key that must be there.
+fn how_to_add(key: &Key) -> String {
+    let (name, help) = (key.name, key.help.replace('`', ""));
     match key.kind {
-        Kind::SecretName => "\"NAME\"".to_owned(),
-        Kind::SecretOnly | Kind::Public => "{ secret = \"NAME\" }".to_owned(),
-        Kind::TextOrTexts(_) => "\"NAME\" or \"none\"".to_owned(),
-        _ => "\"..\"".to_owned(),
+        Kind::SecretName => format!("add {name} = \"NAME\", {help}: a file below [secrets] dir"),
+        Kind::SecretOnly | Kind::Public => format!("add {name} = {{ secret = \"NAME\" }}, a file below [secrets] dir"),
+        Kind::TextOrTexts(what) => {
+            format!("add {name} = \"NAME\", {what}, or {name} = \"none\" if the upstream wants no proof")
+        }
+        Kind::Text(what) => format!("add {name} = \"..\", {what}: {help}"),
+        _ => format!("add {name}: {help}"),
     }
 }
 
@@ -454,6 +469,15 @@ pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
 fn type_hint(name: &str, kind: &Kind, value: &DeValue<'_>) -> Option<String> {
     match (kind, value) {
         (Kind::Tables(section), DeValue::Table(_)) => Some(format!("write {} with two brackets", section.title)),
+        (Kind::Table(section), _) if section.key("password").is_some() => {
+            Some(format!("write {name} = {{ username = \"..\", password = {{ secret = \"NAME\" }} }}"))
+        }
+        (Kind::Table(section), _) if section.key("header").is_some() => {
+            Some(format!("write {name} = {{ secret = \"NAME\", header = \"X-API-Key\" }}"))
+        }
+        (Kind::Table(section), DeValue::String(_)) if section.key("secret").is_some() => {
+            Some(format!("write {name} = {{ secret = \"NAME\" }}"))
+        }
         (Kind::Table(_), DeValue::Array(_)) => Some(format!("write [{name}] with one bracket, once")),
         (Kind::Duration { .. }, DeValue::Integer(n)) => Some(format!("for seconds write {name} = \"{}s\"", n.as_str())),
         (Kind::Size { .. }, DeValue::Integer(n)) => Some(format!("for bytes write {name} = \"{}B\"", n.as_str())),

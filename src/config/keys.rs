@@ -52,9 +52,7 @@ pub(super) static ROOT: Section = Section {
         ),
         key("playground", Kind::Table(&PLAYGROUND), Absent, "a built-in upstream to try things out"),
     ],
-    later: &[
-        "intercept", "tls", "dns", "egress", "state", "events", "audit", "recipes", "client", "webhook",
-    ],
+    later: &["intercept", "tls", "dns", "egress", "state", "events", "audit", "recipes", "client", "webhook"],
     example: "",
 };
 
@@ -75,7 +73,12 @@ static LISTEN: Section = Section {
             Is("127.0.0.1:9901"),
             "admin page, JSON and metrics; answers the health paths too",
         ),
-        key("health", ADDRESS, Absent, "`/livez`, `/readyz` and `/metrics` only; may listen on any address; absent: no such listener"),
+        key(
+            "health",
+            ADDRESS,
+            Absent,
+            "`/livez`, `/readyz` and `/metrics` only; may listen on any address; absent: no such listener",
+        ),
         key(
             "allow_remote",
             Kind::Flag,
@@ -110,8 +113,18 @@ static LOG: Section = Section {
     title: "[log]",
     help: "Logs go to standard error.",
     keys: &[
-        key("level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Is("info"), "the least severe lines that are written"),
-        key("format", Kind::Choice(&["auto", "json", "text"]), Is("auto"), "`auto` is text on a terminal and JSON elsewhere"),
+        key(
+            "level",
+            Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+            Is("info"),
+            "the least severe lines that are written",
+        ),
+        key(
+            "format",
+            Kind::Choice(&["auto", "json", "text"]),
+            Is("auto"),
+            "`auto` is text on a terminal and JSON elsewhere",
+        ),
         key("access", Kind::Choice(&["on", "off"]), Is("on"), "whether each request has its line"),
     ],
     later: &[],
@@ -122,14 +135,24 @@ static SECRETS: Section = Section {
     title: "[secrets]",
     help: "Every regular file below `dir` is one secret, named by its path below it. Components that begin with `.` never count.",
     keys: &[
-        key("dir", Kind::Text("a directory"), Is("/run/secrets/countersign"), "the directory; a relative path is below the folder of `proxy.toml`"),
+        key(
+            "dir",
+            Kind::Text("a directory"),
+            Is("/run/secrets/countersign"),
+            "the directory; a relative path is below the folder of `proxy.toml`",
+        ),
         key(
             "poll",
             duration(Duration::from_millis(50), DAY, Some("off")),
             Is("10s"),
             "how often the directory is read beside file events",
         ),
-        key("watch", Kind::Choice(&["auto", "poll"]), Is("auto"), "`auto` uses file events and polls; `poll` only polls"),
+        key(
+            "watch",
+            Kind::Choice(&["auto", "poll"]),
+            Is("auto"),
+            "`auto` uses file events and polls; `poll` only polls",
+        ),
         key(
             "on_missing",
             Kind::Choice(&["keep", "fail"]),
@@ -157,7 +180,12 @@ static ADMIN: Section = Section {
     title: "[admin]",
     help: "",
     keys: &[
-        key("token", Kind::SecretName, Absent, "the secret that changing calls carry as a bearer token; absent: such calls are off"),
+        key(
+            "token",
+            Kind::SecretName,
+            Absent,
+            "the secret that changing calls carry as a bearer token; absent: such calls are off",
+        ),
         key("protect_reads", Kind::Flag, Is("false"), "whether reading needs the token too"),
     ],
     later: &[],
@@ -170,7 +198,12 @@ static LIMITS: Section = Section {
     keys: &[
         key("head", size(KIB, MIB, None), Is("64KiB"), "a request's line and headers"),
         key("headers", Kind::Count { least: 1, most: 10_000, word: None }, Is("100"), "headers of a request"),
-        key("connections", Kind::Count { least: 1, most: 1_000_000, word: None }, Is("10000"), "connections of workers"),
+        key(
+            "connections",
+            Kind::Count { least: 1, most: 1_000_000, word: None },
+            Is("10000"),
+            "connections of workers",
+        ),
         key("in_flight", Kind::Count { least: 1, most: 1_000_000, word: None }, Is("1024"), "requests at one time"),
         key("buffered", size(KIB, 64 * GIB, None), Is("64MiB"), "bytes of all held bodies together"),
     ],
@@ -182,8 +215,18 @@ static DRAIN: Section = Section {
     title: "[drain]",
     help: "On SIGTERM new connections are refused and requests in flight are finished.",
     keys: &[
-        key("deadline", duration(Duration::ZERO, HOUR, None), Is("25s"), "after it the process ends whatever is in flight"),
-        key("delay", duration(Duration::ZERO, HOUR, None), Is("0s"), "how long to go on as before first, for clusters without native sidecars"),
+        key(
+            "deadline",
+            duration(Duration::ZERO, HOUR, None),
+            Is("25s"),
+            "after it the process ends whatever is in flight",
+        ),
+        key(
+            "delay",
+            duration(Duration::ZERO, HOUR, None),
+            Is("0s"),
+            "how long to go on as before first, for clusters without native sidecars",
+        ),
     ],
     later: &[],
     example: "",

@@ -22,7 +22,16 @@ pub(super) static CREDENTIAL: Section = Section {
         key("hmac", Kind::Table(&HMAC), Absent, "an HMAC (FIPS 198-1) over a text made from the request"),
     ],
     later: &[
-        "digest", "digest_of", "signature", "aws_sigv4", "http_signature", "oauth1", "jwt", "oauth2", "session", "recipe",
+        "digest",
+        "digest_of",
+        "signature",
+        "aws_sigv4",
+        "http_signature",
+        "oauth1",
+        "jwt",
+        "oauth2",
+        "session",
+        "recipe",
     ],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
@@ -65,10 +74,25 @@ static HMAC: Section = Section {
     help: "Templates are literal text with `{variable|function}`; braces are doubled to mean themselves.",
     keys: &[
         key("secret", Kind::SecretName, Required, "the key"),
-        key("key_encoding", Kind::Choice(&["text", "bytes", "hex", "base64"]), Is("text"), "how the key stands in its file"),
+        key(
+            "key_encoding",
+            Kind::Choice(&["text", "bytes", "hex", "base64"]),
+            Is("text"),
+            "how the key stands in its file",
+        ),
         key("algorithm", Kind::Choice(&["md5", "sha1", "sha256", "sha384", "sha512"]), Is("sha256"), "the hash"),
-        key("encoding", Kind::Choice(&["hex", "HEX", "base64", "base64url"]), Is("hex"), "how `{signature}` is written"),
-        key("sign", Kind::Text("a template such as \"{method}\\n{path}\""), Required, "template of the text that is signed"),
+        key(
+            "encoding",
+            Kind::Choice(&["hex", "HEX", "base64", "base64url"]),
+            Is("hex"),
+            "how `{signature}` is written",
+        ),
+        key(
+            "sign",
+            Kind::Text("a template such as \"{method}\\n{path}\""),
+            Required,
+            "template of the text that is signed",
+        ),
         key("values", TEMPLATES, Absent, "named templates, used as `{value.NAME}`; each may use those before it"),
         key("set", TEMPLATES, Absent, "headers to set"),
         key("set_query", TEMPLATES, Absent, "query parameters to set"),
@@ -82,14 +106,24 @@ pub(super) static ROUTE: Section = Section {
     title: "[[route]]",
     help: "An exact host wins over a wildcard or capture, then the longest `path`, then a route with `methods`. Two routes that are equal in all three and could claim one request are an error.",
     keys: &[
-        key("name", Kind::Text("a name such as \"partner\""), Required, "unique; letters, digits, `.`, `_` and `-`; in logs, metrics and answers"),
+        key(
+            "name",
+            Kind::Text("a name such as \"partner\""),
+            Required,
+            "unique; letters, digits, `.`, `_` and `-`; in logs, metrics and answers",
+        ),
         key(
             "host",
             Kind::Text("a host such as \"api.example.com\""),
             Required,
             "exact, `\"*.example.com\"` (one label) or `\"{shop}.example.com\"` (a capture)",
         ),
-        key("path", Kind::Text("a path such as \"/v2\""), Absent, "matches the path or what is below it; absent: every path"),
+        key(
+            "path",
+            Kind::Text("a path such as \"/v2\""),
+            Absent,
+            "matches the path or what is below it; absent: every path",
+        ),
         key("methods", Kind::Texts("a method such as \"GET\""), Absent, "absent: every method"),
         key(
             "prefix",
@@ -121,13 +155,27 @@ pub(super) static ROUTE: Section = Section {
             Required,
             "applied in order; `\"none\"` for a route that proves nothing",
         ),
-        key("tenant", Kind::TextOrTable("a capture of the host such as \"{shop}\"", &TENANT), Absent, "where the tenant of a request is found"),
+        key(
+            "tenant",
+            Kind::TextOrTable("a capture of the host such as \"{shop}\"", &TENANT),
+            Absent,
+            "where the tenant of a request is found",
+        ),
         key("tls", Kind::Table(&TLS), Absent, "client certificate, private CA"),
         key("timeouts", Kind::Table(&TIMEOUTS), Absent, "how long to wait"),
         key("limits", Kind::Table(&ROUTE_LIMITS), Absent, "bounds of this route"),
     ],
     later: &[
-        "recipe", "endpoints", "rate_limit", "retry", "breaker", "clock", "clients", "origins", "stand_in", "websocket",
+        "recipe",
+        "endpoints",
+        "rate_limit",
+        "retry",
+        "breaker",
+        "clock",
+        "clients",
+        "origins",
+        "stand_in",
+        "websocket",
     ],
     example: "[[route]]\nname       = \"partner\"\nhost       = \"api.partner.example\"\npath       = \"/v2\"\nmethods    = [\"GET\", \"POST\"]\nprefix     = \"/partner\"\nupstream   = \"https://api.partner.example:8443\"\ncredential = \"partner-key\"\ntls        = { client_cert = \"partner/tls.crt\", client_key = \"partner/tls.key\" }\ntimeouts   = { connect = \"5s\", response = \"60s\" }\n",
 };
@@ -135,7 +183,12 @@ pub(super) static ROUTE: Section = Section {
 static TENANT: Section = Section {
     title: "tenant",
     help: "Tenants have 1 to 128 letters, digits, `.`, `_` and `-`, never `..`.",
-    keys: &[key("header", Kind::Text("the name of a header"), Required, "the worker names the tenant in this header, which is dropped")],
+    keys: &[key(
+        "header",
+        Kind::Text("the name of a header"),
+        Absent,
+        "the worker names the tenant in this header, which is dropped",
+    )],
     later: &["query", "path", "slot"],
     example: "",
 };
@@ -159,7 +212,12 @@ static TIMEOUTS: Section = Section {
     help: "",
     keys: &[
         key("connect", duration(MILLISECOND, HOUR, None), Is("5s"), "name lookup, TCP and TLS together"),
-        key("response", duration(MILLISECOND, DAY, Some("none")), Is("60s"), "from the whole request sent to the head of the answer"),
+        key(
+            "response",
+            duration(MILLISECOND, DAY, Some("none")),
+            Is("60s"),
+            "from the whole request sent to the head of the answer",
+        ),
         key(
             "pool",
             duration(Duration::ZERO, Duration::from_secs(600), None),

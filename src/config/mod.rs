@@ -63,7 +63,7 @@ pub fn parse(name: &str, text: &str, folder: &Path) -> Loaded {
     }
     let mistakes = Mistakes::default();
     for problem in &problems {
-        mistakes.add(source::duplicate(problem));
+        mistakes.add(source::duplicate(problem, text));
     }
     source::mask_literals(table.get_ref(), &mistakes);
     let config = read(table.get_ref(), text, folder, &mistakes);

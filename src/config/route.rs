@@ -34,6 +34,8 @@ pub(super) struct Declared {
     pub prefix_span: Span,
     /// Where each entry of `credential` was written, in the order of [`Route::credentials`].
     pub credential_spans: Vec<Span>,
+    /// Whether `credential` names something that is not there.
+    pub dangling: bool,
 }
 
 /// All routes, in the order of the file.
@@ -67,8 +69,9 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
     if let Some(host) = &host {
         needs_exact(fields, host);
     }
-    let (credentials, credential_spans) = credentials(fields, around);
-    let upstream = upstream(fields, host.as_ref(), if credentials.is_empty() { Proof::None } else { Proof::Credential });
+    let (credentials, credential_spans, dangling) = credentials(fields, around);
+    let upstream =
+        upstream(fields, host.as_ref(), if credentials.is_empty() { Proof::None } else { Proof::Credential });
     let tenant = tenant(fields, host.as_ref());
     let tls = tls(&fields.table("tls"), fields.value("tls").is_some(), upstream.as_ref());
     let path = fields.text("path").and_then(|text| path(&text, mistakes));
@@ -91,7 +94,7 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
         timeouts,
         limits,
     });
-    Declared { made, name_span, prefix_span: fields.span_of("prefix"), credential_spans }
+    Declared { made, name_span, prefix_span: fields.span_of("prefix"), credential_spans, dangling }
 }
 
 fn host(fields: &Fields<'_, '_>) -> Option<HostPattern> {
@@ -215,12 +218,12 @@ fn methods(fields: &Fields<'_, '_>) -> Option<Vec<http::Method>> {
     Some(methods)
 }
 
-/// The indexes of the named credentials, and where each was written.
-fn credentials(fields: &Fields<'_, '_>, around: &Around<'_>) -> (Vec<usize>, Vec<Span>) {
+/// The indexes of the named credentials, where each was written, and whether one is not there.
+fn credentials(fields: &Fields<'_, '_>, around: &Around<'_>) -> (Vec<usize>, Vec<Span>, bool) {
     let mistakes = fields.mistakes();
     let texts = match fields.value("credential").map(|value| (value, value.get_ref())) {
-        None => return (Vec::new(), Vec::new()),
-        Some((_, DeValue::String(text))) if text == "none" => return (Vec::new(), Vec::new()),
+        None => return (Vec::new(), Vec::new(), false),
+        Some((_, DeValue::String(text))) if text == "none" => return (Vec::new(), Vec::new(), false),
         Some((value, DeValue::String(text))) => vec![Spanned { value: &**text, span: value.span() }],
         Some((_, DeValue::Array(_))) => fields.texts("credential").unwrap_or_default(),
         Some((value, _)) => fields.mismatch("credential", value).unwrap_or_default(),
@@ -233,7 +236,7 @@ fn credentials(fields: &Fields<'_, '_>, around: &Around<'_>) -> (Vec<usize>, Vec
             "name a credential, or write credential = \"none\" for a route that proves nothing",
         );
     }
-    let (mut indexes, mut spans) = (Vec::new(), Vec::new());
+    let (mut indexes, mut spans, mut dangling) = (Vec::new(), Vec::new(), false);
     for text in texts {
         match around.credentials.get(text.value) {
             Some(index) if indexes.contains(index) => {
@@ -244,10 +247,13 @@ fn credentials(fields: &Fields<'_, '_>, around: &Around<'_>) -> (Vec<usize>, Vec
                 indexes.push(*index);
                 spans.push(text.span);
             }
-            None => no_credential(&text, around, mistakes),
+            None => {
+                dangling = true;
+                no_credential(&text, around, mistakes);
+            }
         }
     }
-    (indexes, spans)
+    (indexes, spans, dangling)
 }
 
 fn no_credential(text: &Spanned<&str>, around: &Around<'_>, mistakes: &Mistakes) {
@@ -273,7 +279,10 @@ fn upstream(fields: &Fields<'_, '_>, host: Option<&HostPattern>, proof: Proof) -
     let upstream = match origin(text.value) {
         Ok(upstream) => upstream,
         Err(hint) => {
-            let message = format!("`upstream` must be https://HOST or https://HOST:PORT, not \"{}\"", printable_origin(text.value));
+            let message = format!(
+                "`upstream` must be https://HOST or https://HOST:PORT, not \"{}\"",
+                printable_origin(text.value)
+            );
             if text.value.contains('@') {
                 mistakes.mask(text.span.clone());
             }
@@ -321,7 +330,9 @@ fn origin(text: &str) -> Result<Upstream, String> {
         return Err("remove the user info: a credential proves who is calling, such as basic".to_owned());
     }
     if rest.contains(['{', '*']) {
-        return Err("an upstream has no captures; remove `upstream` to connect to the host that the request names".to_owned());
+        return Err(
+            "an upstream has no captures; remove `upstream` to connect to the host that the request names".to_owned()
+        );
     }
     if let Some(end) = rest.find(['/', '?', '#']) {
         return Err(format!(
@@ -350,7 +361,12 @@ fn tenant(fields: &Fields<'_, '_>, host: Option<&HostPattern>) -> Option<TenantS
         DeValue::String(text) => text,
         DeValue::Table(_) => {
             let table = fields.table("tenant");
-            let text = table.text("header")?;
+            let Some(text) = table.text("header") else {
+                if value.get_ref().as_table().is_some_and(|table| table.is_empty()) {
+                    mistakes.hinted(value.span(), "`tenant` is empty", "write { header = \"Countersign-Tenant\" }");
+                }
+                return None;
+            };
             return tenant_header(&text, mistakes).map(TenantSource::Header);
         }
         _ => return fields.mismatch("tenant", value),
@@ -413,7 +429,8 @@ fn tls(fields: &Fields<'_, '_>, given: bool, upstream: Option<&Upstream>) -> Rou
 
 fn fixed_name(name: &Spanned<NamePattern>, mistakes: &Mistakes) {
     if let Some(variable) = name.value.variables().next() {
-        let message = format!("a secret of `tls` cannot have the variable {{{variable}}}: not supported by this version");
+        let message =
+            format!("a secret of `tls` cannot have the variable {{{variable}}}: not supported by this version");
         mistakes.hinted(name.span.clone(), message, "write a plain name, one route for each certificate");
     }
 }
@@ -422,7 +439,11 @@ fn server_name(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
     let name = units::host(text.value);
     if name.is_none() {
         let message = format!("`server_name` must be a host name, not \"{}\"", text.value);
-        mistakes.hinted(text.span.clone(), message, "write a name such as \"api.example.com\", without scheme and port");
+        mistakes.hinted(
+            text.span.clone(),
+            message,
+            "write a name such as \"api.example.com\", without scheme and port",
+        );
     }
     name
 }

@@ -18,7 +18,10 @@ pub(super) fn listen(fields: &Fields<'_, '_>, folder: &Path, taken: &mut Taken) 
     let allow_remote = fields.flag("allow_remote");
     let mut keep = |found: &Spanned<ListenAddr>| taken.push(found.clone());
     let proxy = match fields.texts("proxy") {
-        None => units::listen(fields.default_text("proxy"), folder).ok().into_iter().collect(),
+        None => {
+            let default = units::listen(fields.default_text("proxy"), folder).ok();
+            default.into_iter().inspect(|value| keep(&Spanned { value: value.clone(), span: fields.span() })).collect()
+        }
         Some(texts) => texts
             .iter()
             .filter_map(|text| address(text, folder, mistakes))
@@ -104,7 +107,7 @@ fn socket_mode(text: &Spanned<&str>, mistakes: &Mistakes) -> u32 {
         Ok(mode) if octal && mode <= 0o777 => mode,
         _ => {
             let message = format!("\"{}\" is no octal mode", text.value);
-            mistakes.hinted(text.span.clone(), message, "write three octal digits such as \"0660\" or \"0600\"");
+            mistakes.hinted(text.span.clone(), message, "write octal digits such as \"0660\" or \"0600\"");
             0o660
         }
     }
@@ -179,7 +182,11 @@ pub(super) fn secrets(fields: &Fields<'_, '_>, folder: &Path) -> Secrets {
     let mistakes = fields.mistakes();
     let dir = fields.text_or_default("dir");
     if dir.value.is_empty() || dir.value.contains('\0') {
-        mistakes.hinted(dir.span.clone(), "`dir` is no directory", "write its path, such as \"/run/secrets/countersign\"");
+        mistakes.hinted(
+            dir.span.clone(),
+            "`dir` is no directory",
+            "write its path, such as \"/run/secrets/countersign\"",
+        );
     }
     let secrets = Secrets {
         dir: folder.join(dir.value),

@@ -16,8 +16,21 @@ pub const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Keys whose values are secrets in every section of every version: a literal there is never printed.
 const SECRET_KEYS: [&str; 15] = [
-    "password", "passwd", "passphrase", "client_secret", "secret_access_key", "session_token", "consumer_secret",
-    "token_secret", "access_token", "refresh_token", "private_key", "api_key", "apikey", "bearer", "basic",
+    "password",
+    "passwd",
+    "passphrase",
+    "client_secret",
+    "secret_access_key",
+    "session_token",
+    "consumer_secret",
+    "token_secret",
+    "access_token",
+    "refresh_token",
+    "private_key",
+    "api_key",
+    "apikey",
+    "bearer",
+    "basic",
 ];
 
 /// Reads the file at `path`. A file that cannot be read is one diagnostic without a place.
@@ -41,9 +54,7 @@ pub fn load(path: &Path) -> Loaded {
         return refuse(Diagnostic::whole_file(format!("cannot read the configuration: {error}")).with_hint(hint));
     }
     if bytes.len() as u64 > FILE_LIMIT {
-        return refuse(
-            Diagnostic::whole_file("the configuration is over 16 MiB").with_hint("is it the right file?"),
-        );
+        return refuse(Diagnostic::whole_file("the configuration is over 16 MiB").with_hint("is it the right file?"));
     }
     match String::from_utf8(bytes) {
         Ok(text) => parse(&name, &text, &folder),
@@ -80,20 +91,24 @@ pub(super) fn is_duplicate(problem: &toml::de::Error) -> bool {
 }
 
 /// A key or table that is there twice.
-pub(super) fn duplicate(problem: &toml::de::Error) -> Diagnostic {
-    Diagnostic::error(problem.span().unwrap_or(0..0), "this key or table is there twice")
-        .with_hint("remove one of them, or bring both together")
+pub(super) fn duplicate(problem: &toml::de::Error, text: &str) -> Diagnostic {
+    let span = problem.span().unwrap_or(0..0);
+    let name = text.get(span.clone()).unwrap_or_default();
+    Diagnostic::error(span, format!("`{name}` is there twice"))
+        .with_hint("keep one of them, with everything that belongs to it")
 }
 
 /// A mistake of TOML.
 pub(super) fn syntax(problem: &toml::de::Error, text: &str) -> Diagnostic {
     let span = problem.span().unwrap_or(text.len()..text.len());
-    let message = problem.message();
+    let message = problem.message().trim_end_matches(", expected literal string");
     let diagnostic = Diagnostic::error(span, format!("this is not TOML: {message}"));
     match message {
         m if m.starts_with("string values must be quoted") => diagnostic.with_hint("write the value in double quotes"),
         m if m.starts_with("unclosed") || m.contains("quote") => diagnostic.with_hint("close it on this line"),
-        m if m.starts_with("missing comma") => diagnostic.with_hint("put a comma between the two"),
+        m if m.starts_with("missing comma") => {
+            diagnostic.with_hint("put a comma before it, or close the list or table that was opened above")
+        }
         _ => diagnostic,
     }
 }

@@ -135,10 +135,17 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
         return None;
     }
     let limit = (word.chars().count() / 3).max(1);
-    let fold = word.to_ascii_lowercase().replace('-', "_");
+    let plain = |word: &str| word.to_ascii_lowercase().replace('-', "_");
+    let fold = plain(word);
+    let longer = |a: &str, b: &str| b.len() >= 3 && a.starts_with(b);
     candidates
         .filter(|candidate| candidate.len() <= 64)
-        .map(|candidate| (distance(&fold, &candidate.to_ascii_lowercase().replace('-', "_")), candidate))
+        .map(|candidate| (plain(candidate), candidate))
+        .map(|(other, candidate)| {
+            // "warning" for "warn" and the other way round is no slip of a finger, but as clear.
+            let near = longer(&fold, &other) || longer(&other, &fold);
+            (distance(&fold, &other).min(if near { limit } else { usize::MAX }), candidate)
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -205,6 +212,7 @@ mod tests {
         assert_eq!(nearest("pol", words()), Some("poll"));
         assert_eq!(nearest("plol", words()), Some("poll"));
         assert_eq!(nearest("over-lap", words()), Some("overlap"));
+        assert_eq!(nearest("watching", words()), Some("watch"));
         assert_eq!(nearest("dir", words()), None);
     }
 }
