@@ -8,10 +8,27 @@ use std::collections::{HashMap, HashSet};
 use super::credential;
 use super::diagnostic::Diagnostic;
 use super::fields::Mistakes;
-use super::model::{Admin, Credential, Route, Span, Spanned};
+use super::model::{Admin, Credential, Listen, Route, Span, Spanned};
 use super::route::Declared;
 use crate::secret::name::NamePattern;
 use crate::sign::Slot;
+
+/// Routes that no worker can reach, because nothing listens for them.
+pub(super) fn reachable(routes: &[Declared], listen: &Listen, mistakes: &Mistakes) {
+    if !listen.proxy.is_empty() {
+        return;
+    }
+    for declared in routes {
+        if let Some(route) = declared.made.as_ref().filter(|route| route.listen.is_none()) {
+            let message =
+                format!("route `{}` cannot be reached: [listen] proxy is empty and it has no `listen`", route.name);
+            let warning = Diagnostic::warning(declared.name_span.clone(), message);
+            mistakes.add(
+                warning.with_hint("add listen = \"127.0.0.1:9001\" to the route, or an address to [listen] proxy"),
+            );
+        }
+    }
+}
 
 /// Names and prefixes that two routes share.
 pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
