@@ -56,6 +56,7 @@ pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
 /// Two routes that could both claim a request at the same specificity.
 pub(super) fn ambiguous(routes: &[Declared], text: &str, mistakes: &Mistakes) {
     // Host shape, path without its last "/", and a method; "" for a route without `methods`.
+    let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     let mut claimed: HashMap<(String, &str, &str), usize> = HashMap::new();
     for (index, declared) in routes.iter().enumerate() {
         let Some(route) = &declared.made else { continue };
@@ -75,12 +76,12 @@ pub(super) fn ambiguous(routes: &[Declared], text: &str, mistakes: &Mistakes) {
         if let Some((first, method)) = other
             && let Some(other) = &routes[first].made
         {
-            both(other, route, method, declared.name_span.clone(), text, mistakes);
+            both(other, route, method, declared.name_span.clone(), &lines, mistakes);
         }
     }
 }
 
-fn both(first: &Route, second: &Route, method: &str, span: Span, text: &str, mistakes: &Mistakes) {
+fn both(first: &Route, second: &Route, method: &str, span: Span, lines: &[usize], mistakes: &Mistakes) {
     let hosts = if first.host == second.host {
         format!("host {}", second.host)
     } else {
@@ -92,7 +93,7 @@ fn both(first: &Route, second: &Route, method: &str, span: Span, text: &str, mis
         "routes `{}` and `{}` could both claim a request: {hosts}, path {path}, {method}",
         first.name, second.name
     );
-    let line = text.get(..first.span.start).unwrap_or_default().bytes().filter(|b| *b == b'\n').count() + 1;
+    let line = lines.partition_point(|begin| *begin <= first.span.start);
     let hint = format!("give one of them another `path` or other `methods`; `{}` is in line {line}", first.name);
     mistakes.hinted(span, message, hint);
 }

@@ -118,7 +118,9 @@ pub(super) fn type_hint(name: &str, kind: &Kind, value: &DeValue<'_>) -> Option<
         (Kind::Choice(words), DeValue::Boolean(on)) if words.contains(&"on") => {
             Some(format!("write {name} = \"{}\"", if *on { "on" } else { "off" }))
         }
-        (Kind::Choice(_), DeValue::Integer(_) | DeValue::Float(_)) => Some("write it in quotes".to_owned()),
+        (Kind::Choice(words), DeValue::Float(number)) if words.contains(&number.as_str()) => {
+            Some(format!("write {name} = \"{}\" with quotes", number.as_str()))
+        }
         _ => None,
     }
 }

@@ -140,6 +140,14 @@ fn ten_thousand_routes_are_read_quickly() {
     assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_read() {
+    let loaded = parse("proxy.toml", "\u{feff}[log]\r\nlevel = 1\r\n", Path::new("/"));
+    let expected = "error: `level` must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not an integer\n  \
+                    --> proxy.toml:2:9\n    level = 1\n            ^\n";
+    assert_eq!(printed(&loaded), expected);
+}
+
 /// Any text is read without a panic, and what is printed has a place within the file.
 fn survives(text: &str) {
     let loaded = parse("proxy.toml", text, Path::new("/"));
