@@ -4,6 +4,8 @@
 //! "read again". Nothing here knows what a credential is. Secret types have neither `Debug` that
 //! shows content, nor `Display`, nor serde.
 
+pub mod dir;
 pub mod name;
 pub mod set;
 pub mod value;
+pub mod wanted;

@@ -10,6 +10,7 @@ pub mod basic;
 pub mod bearer;
 pub mod hmac;
 pub mod material;
+pub mod seal;
 mod text;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
