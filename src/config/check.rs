@@ -8,10 +8,27 @@ use std::collections::{HashMap, HashSet};
 use super::credential;
 use super::diagnostic::Diagnostic;
 use super::fields::Mistakes;
-use super::model::{Admin, Credential, Route, Span, Spanned};
+use super::model::{Admin, Credential, Listen, Route, Span, Spanned};
 use super::route::Declared;
 use crate::secret::name::NamePattern;
 use crate::sign::Slot;
+
+/// Routes that no worker can reach, because nothing listens for them.
+pub(super) fn reachable(routes: &[Declared], listen: &Listen, mistakes: &Mistakes) {
+    if !listen.proxy.is_empty() {
+        return;
+    }
+    for declared in routes {
+        if let Some(route) = declared.made.as_ref().filter(|route| route.listen.is_none()) {
+            let message =
+                format!("route `{}` cannot be reached: [listen] proxy is empty and it has no `listen`", route.name);
+            let warning = Diagnostic::warning(declared.name_span.clone(), message);
+            mistakes.add(
+                warning.with_hint("add listen = \"127.0.0.1:9001\" to the route, or an address to [listen] proxy"),
+            );
+        }
+    }
+}
 
 /// Names and prefixes that two routes share.
 pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
@@ -38,16 +55,17 @@ pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
 
 /// Two routes that could both claim a request at the same specificity.
 pub(super) fn ambiguous(routes: &[Declared], text: &str, mistakes: &Mistakes) {
-    // Host shape, path without its last "/", and a method; "" for a route without `methods`.
+    // Host shape, path, and a method; "" for a route without `methods`.
+    let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     let mut claimed: HashMap<(String, &str, &str), usize> = HashMap::new();
     for (index, declared) in routes.iter().enumerate() {
         let Some(route) = &declared.made else { continue };
-        let path = route.path.as_deref().unwrap_or_default().trim_end_matches('/');
+        let path = route.path.as_deref().unwrap_or("/");
         let methods: Vec<&str> = match &route.methods {
             None => vec![""],
             Some(methods) => methods.iter().map(http::Method::as_str).collect(),
         };
-        let shape = shape(route);
+        let shape = route.host.shape();
         let mut other = None;
         for method in methods {
             let first = *claimed.entry((shape.clone(), path, method)).or_insert(index);
@@ -58,12 +76,12 @@ pub(super) fn ambiguous(routes: &[Declared], text: &str, mistakes: &Mistakes) {
         if let Some((first, method)) = other
             && let Some(other) = &routes[first].made
         {
-            both(other, route, method, declared.name_span.clone(), text, mistakes);
+            both(other, route, method, declared.name_span.clone(), &lines, mistakes);
         }
     }
 }
 
-fn both(first: &Route, second: &Route, method: &str, span: Span, text: &str, mistakes: &Mistakes) {
+fn both(first: &Route, second: &Route, method: &str, span: Span, lines: &[usize], mistakes: &Mistakes) {
     let hosts = if first.host == second.host {
         format!("host {}", second.host)
     } else {
@@ -75,27 +93,9 @@ fn both(first: &Route, second: &Route, method: &str, span: Span, text: &str, mis
         "routes `{}` and `{}` could both claim a request: {hosts}, path {path}, {method}",
         first.name, second.name
     );
-    let line = text.get(..first.span.start).unwrap_or_default().bytes().filter(|b| *b == b'\n').count() + 1;
+    let line = lines.partition_point(|begin| *begin <= first.span.start);
     let hint = format!("give one of them another `path` or other `methods`; `{}` is in line {line}", first.name);
     mistakes.hinted(span, message, hint);
-}
-
-/// A host pattern with every hole as `*`: patterns of one shape match the same hosts.
-fn shape(route: &Route) -> String {
-    let mut out = String::new();
-    let mut inside = false;
-    for c in route.host.to_string().chars() {
-        match c {
-            '{' => inside = true,
-            '}' => {
-                inside = false;
-                out.push('*');
-            }
-            c if !inside => out.push(c.to_ascii_lowercase()),
-            _ => {}
-        }
-    }
-    out
 }
 
 /// What a route's credentials need of the route and of one another.

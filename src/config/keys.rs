@@ -9,7 +9,6 @@ use super::schema::{Fallback, Key, Kind, Section};
 use Fallback::{Absent, Is, Required};
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
-pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 const KIB: u64 = 1 << 10;
@@ -143,7 +142,7 @@ static SECRETS: Section = Section {
         ),
         key(
             "poll",
-            duration(Duration::from_millis(50), DAY, Some("off")),
+            duration(Duration::from_millis(10), DAY, Some("off")),
             Is("10s"),
             "how often the directory is read beside file events",
         ),
@@ -196,7 +195,7 @@ static LIMITS: Section = Section {
     title: "[limits]",
     help: "Bounds of the whole process. What is over one is refused, never queued without end.",
     keys: &[
-        key("head", size(KIB, MIB, None), Is("64KiB"), "a request's line and headers"),
+        key("head", size(256, MIB, None), Is("64KiB"), "a request's line and headers"),
         key("headers", Kind::Count { least: 1, most: 10_000, word: None }, Is("100"), "headers of a request"),
         key(
             "connections",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::keys::{DAY, HOUR, MILLISECOND, SECOND, duration, key, size};
+use super::keys::{DAY, HOUR, MILLISECOND, duration, key, size};
 use super::schema::{Fallback, Kind, Section};
 
 use Fallback::{Absent, Is, Required};
@@ -224,7 +224,12 @@ static TIMEOUTS: Section = Section {
             Is("50s"),
             "how long an unused upstream connection is kept",
         ),
-        key("body", duration(SECOND, DAY, Some("none")), Is("5m"), "silence within a body; not in `text/event-stream`"),
+        key(
+            "body",
+            duration(MILLISECOND, DAY, Some("none")),
+            Is("5m"),
+            "silence within a body; not in `text/event-stream`",
+        ),
     ],
     later: &["tunnel"],
     example: "",

@@ -83,7 +83,7 @@ fn unit(rest: &str) -> Option<(Option<char>, usize)> {
 mod tests {
     use super::*;
 
-    fn shown<'r>(raw: &'r str, at: Range<usize>) -> Option<&'r str> {
+    fn shown(raw: &str, at: Range<usize>) -> Option<&str> {
         let table: toml::Table = format!("a = {raw}").parse().unwrap();
         let decoded = table["a"].as_str().unwrap();
         inside(raw, &(0..raw.len()), decoded, &at).map(|span| &raw[span])

@@ -7,8 +7,10 @@
 
 mod check;
 mod credential;
+mod credential_hmac;
 pub mod diagnostic;
 mod fields;
+mod hints;
 mod keys;
 mod keys_route;
 mod literal;
@@ -97,6 +99,7 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     let routes = route::routes(&root, &around, &mut taken);
     let playground = sections::playground(&root.table("playground"), &mut taken);
     sections::listen_twice(&taken, mistakes);
+    check::reachable(&routes, &listen, mistakes);
     check::unique(&routes, mistakes);
     check::ambiguous(&routes, text, mistakes);
     check::together(&routes, &credentials, mistakes);

@@ -7,6 +7,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::credential::{check_name, header};
+use super::diagnostic::Diagnostic;
 use super::fields::{Fields, Mistakes};
 use super::keys_route::ROUTE;
 use super::model::{
@@ -99,6 +100,15 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
 
 fn host(fields: &Fields<'_, '_>) -> Option<HostPattern> {
     let text = fields.text("host")?;
+    if text.value.contains('@') {
+        fields.mistakes().mask(text.span.clone());
+        fields.mistakes().hinted(
+            text.span,
+            "`host` has user info",
+            "write the host alone; a credential proves who is calling",
+        );
+        return None;
+    }
     match HostPattern::parse(text.value) {
         Ok(host) => Some(host),
         Err(error) => {
@@ -273,7 +283,7 @@ fn upstream(fields: &Fields<'_, '_>, host: Option<&HostPattern>, proof: Proof) -
     let mistakes = fields.mistakes();
     let insecure = fields.flag("insecure_upstream");
     let Some(text) = fields.text("upstream") else {
-        let port = host.and_then(|host| units::port_number(host.to_string().rsplit_once(':')?.1));
+        let port = host.and_then(HostPattern::port);
         return Some(Upstream { tls: true, host: None, port: port.unwrap_or(443) });
     };
     let upstream = match origin(text.value) {
@@ -296,6 +306,12 @@ fn upstream(fields: &Fields<'_, '_>, host: Option<&HostPattern>, proof: Proof) -
             text.span,
             "a credential would travel in clear text over http://",
             "write https://, or insecure_upstream = true in this route if the network is trusted",
+        );
+    }
+    if upstream.tls && insecure {
+        mistakes.add(
+            Diagnostic::warning(fields.span_of("insecure_upstream"), "`insecure_upstream` has no effect on https://")
+                .with_hint("remove it"),
         );
     }
     Some(upstream)

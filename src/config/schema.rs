@@ -154,7 +154,7 @@ pub(super) fn one_of(words: &[&str]) -> String {
 /// A size in its largest whole unit.
 pub(super) fn show_size(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let unit = units.iter().find(|(size, _)| bytes >= *size && bytes % size == 0);
+    let unit = units.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size));
     unit.map_or_else(|| format!("{bytes}B"), |(size, name)| format!("{}{name}", bytes / size))
 }
 
@@ -162,7 +162,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    match units.iter().find(|(size, _)| millis >= *size && millis % size == 0) {
+    match units.iter().find(|(size, _)| millis >= *size && millis.is_multiple_of(*size)) {
         Some((size, name)) => format!("{}{name}", millis / size),
         None if millis == 0 => "0s".to_owned(),
         None => format!("{millis}ms"),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, MASK};
-use super::fields::{Mistakes, mask_value};
+use super::fields::Mistakes;
+use super::hints::mask_value;
 use super::model::{Source, Span};
 use super::{Loaded, parse};
 

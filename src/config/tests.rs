@@ -139,3 +139,39 @@ fn ten_thousand_routes_are_read_quickly() {
     // catches anything that grows with the square.
     assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
 }
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_read() {
+    let loaded = parse("proxy.toml", "\u{feff}[log]\r\nlevel = 1\r\n", Path::new("/"));
+    let expected = "error: `level` must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not an integer\n  \
+                    --> proxy.toml:2:9\n    level = 1\n            ^\n";
+    assert_eq!(printed(&loaded), expected);
+}
+
+/// Any text is read without a panic, and what is printed has a place within the file.
+fn survives(text: &str) {
+    let loaded = parse("proxy.toml", text, Path::new("/"));
+    for diagnostic in &loaded.diagnostics {
+        let json = diagnostic.json(&loaded.source);
+        assert!(json.line.is_none_or(|line| line <= text.lines().count() + 1), "{text:?}");
+        assert!(!diagnostic.render(&loaded.source).is_empty());
+    }
+    let failed = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    assert_eq!(loaded.config.is_none(), failed, "no configuration without a reason: {text:?}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn damaged_files_are_survived(file in 0usize..64, cut in 0usize..4000, len in 0usize..12, junk in "[a-z0-9\"'{}\\[\\]=.\\\\é\n ]{0,6}") {
+        let all: Vec<PathBuf> = files("good").into_iter().chain(files("bad")).collect();
+        let text = std::fs::read_to_string(&all[file % all.len()]).unwrap();
+        let chars: Vec<char> = text.chars().collect();
+        let at = cut % chars.len();
+        let kept = chars[..at].iter().chain(chars[at..].iter().skip(len));
+        let (first, rest): (Vec<&char>, Vec<&char>) = (kept.clone().take(at).collect(), kept.skip(at).collect());
+        let damaged: String = first.into_iter().copied().chain(junk.chars()).chain(rest.into_iter().copied()).collect();
+        survives(&damaged);
+    }
+}
