@@ -9,8 +9,14 @@ pub mod api_key;
 pub mod basic;
 pub mod bearer;
 pub mod hmac;
+mod hmac_compile;
+mod keyed;
 pub mod material;
+#[cfg(test)]
+mod tests;
 mod text;
+#[cfg(test)]
+mod vectors;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
