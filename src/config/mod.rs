@@ -1,3 +1,122 @@
 //! `proxy.toml`: text in, [`model::Config`] and every mistake out.
+//!
+//! [`load`] reads a file, [`parse`] a text; `run`, `check`, `explain`, reload and tests use these
+//! two alone. `keys` and `keys_route` are the one table of all keys, `fields` reads against it,
+//! `sections`, `credential` and `route` make values, `check` compares them with one another,
+//! `diagnostic` prints. Whether a secret exists and is good is `snapshot`'s question.
 
+mod check;
+mod credential;
+mod credential_hmac;
+pub mod diagnostic;
+mod fields;
+mod hints;
+mod keys;
+mod keys_route;
+mod literal;
 pub mod model;
+mod reference;
+mod route;
+mod schema;
+mod sections;
+mod source;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+pub use diagnostic::{Diagnostic, DiagnosticJson, Severity};
+pub use reference::reference;
+pub use source::{FILE_LIMIT, load};
+
+use fields::{Fields, Mistakes};
+use model::{Config, Source};
+
+/// Messages of one run; what is over it is counted, not printed.
+const DIAGNOSTICS_LIMIT: usize = 100;
+
+/// What became of a configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its name and text, for printing the diagnostics.
+    pub source: Arc<Source>,
+    /// `None` when there is an error.
+    pub config: Option<Config>,
+    /// Errors and warnings in the order of the file; at most [`DIAGNOSTICS_LIMIT`] and one.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a configuration. `name` is shown in messages; relative paths are below `folder`.
+pub fn parse(name: &str, text: &str, folder: &Path) -> Loaded {
+    let source = |masked: &[model::Span]| {
+        let text = source::masked(text, masked);
+        Arc::new(Source { name: name.to_owned(), text, folder: folder.to_owned() })
+    };
+    let (table, mut problems) = DeTable::parse_recoverable(text);
+    problems.sort_by_key(|problem| problem.span().map(|span| span.start));
+    if let Some(first) = problems.iter().find(|problem| !source::is_duplicate(problem)) {
+        let diagnostic = source::syntax(first, text);
+        return Loaded { source: source(&source::suspects(text)), config: None, diagnostics: vec![diagnostic] };
+    }
+    let mistakes = Mistakes::default();
+    for problem in &problems {
+        mistakes.add(source::duplicate(problem, text));
+    }
+    source::mask_literals(table.get_ref(), &mistakes);
+    let config = read(table.get_ref(), text, folder, &mistakes);
+    let (diagnostics, masked) = mistakes.into_parts();
+    let source = source(&masked);
+    let failed = diagnostics.iter().any(|d| d.severity == Severity::Error);
+    let config = config.filter(|_| !failed).map(|config| Config { source: source.clone(), ..config });
+    Loaded { source, config, diagnostics: ordered(diagnostics) }
+}
+
+/// By position, errors before warnings at one place; cut at [`DIAGNOSTICS_LIMIT`].
+fn ordered(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by_key(|d| (d.span.as_ref().map(|span| span.start), d.severity == Severity::Warning));
+    let more = diagnostics.len().saturating_sub(DIAGNOSTICS_LIMIT);
+    if more > 0 {
+        diagnostics.truncate(DIAGNOSTICS_LIMIT);
+        diagnostics.push(Diagnostic::whole_file(format!("{more} more mistakes are not shown")));
+    }
+    diagnostics
+}
+
+/// The configuration, or `None` when a credential or route could not be made (and a mistake says why).
+fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> Option<Config> {
+    let root = Fields::open(table, 0..0, &keys::ROOT, mistakes);
+    let mut taken = sections::Taken::new();
+    let listen = sections::listen(&root.table("listen"), folder, &mut taken);
+    let admin = sections::admin(&root.table("admin"));
+    let credentials = credential::credentials(&root, text);
+    let by_name = credentials.iter().enumerate().map(|(index, c)| (c.name.value, index)).collect();
+    let around = route::Around { folder, allow_remote: listen.allow_remote, credentials: &by_name };
+    let routes = route::routes(&root, &around, &mut taken);
+    let playground = sections::playground(&root.table("playground"), &mut taken);
+    sections::listen_twice(&taken, mistakes);
+    check::reachable(&routes, &listen, mistakes);
+    check::unique(&routes, mistakes);
+    check::ambiguous(&routes, text, mistakes);
+    check::together(&routes, &credentials, mistakes);
+    check::unused(&routes, &credentials, mistakes);
+    check::kinds(&routes, &credentials, &admin, mistakes);
+    Some(Config {
+        source: Arc::new(Source { name: String::new(), text: String::new(), folder: folder.to_owned() }),
+        listen,
+        threads: sections::threads(&root.table("runtime")),
+        log: sections::log(&root.table("log")),
+        secrets: sections::secrets(&root.table("secrets"), folder),
+        admin,
+        limits: sections::limits(&root.table("limits")),
+        drain: sections::drain(&root.table("drain")),
+        connect_to: sections::connect_to(&root),
+        playground,
+        credentials: credentials.into_iter().map(|c| c.made).collect::<Option<_>>()?,
+        routes: routes.into_iter().map(|r| r.made).collect::<Option<_>>()?,
+    })
+}

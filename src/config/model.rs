@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::route::host::HostPattern;
 use crate::secret::name::NamePattern;
 use crate::sign::Signer;
+pub use crate::tls::TlsVersion;
 
 /// A place in `proxy.toml`, in bytes.
 pub type Span = Range<usize>;
@@ -271,15 +272,6 @@ pub struct RouteTls {
     pub server_name: Option<String>,
     /// Minimum version; default 1.2.
     pub min: TlsVersion,
-}
-
-/// `tls.min`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TlsVersion {
-    /// TLS 1.2
-    V1_2,
-    /// TLS 1.3
-    V1_3,
 }
 
 /// `timeouts` of a route; `None` is `"none"`.

@@ -1,3 +1,6 @@
-//! Matching: host patterns, path and method match, tenant choice. PURE.
+//! Matching: host patterns, path and method match. PURE.
+//!
+//! `config` parses patterns; `snapshot` builds the [`table::Table`]; `proxy` and `explain` ask it.
 
 pub mod host;
+pub mod table;

@@ -1,7 +1,12 @@
 //! `api_key`: a key in a header, query parameter or cookie.
 
-use super::{Requirement, Slot};
+use zeroize::Zeroizing;
+
+use super::material::{Kind, Material};
+use super::text::{sensitive, text_of};
+use super::{Injection, Place, Requirement, SignError, Slot};
 use crate::secret::name::NamePattern;
+use crate::template::encode;
 
 /// `api_key = { secret, header | query | cookie, prefix }`
 #[derive(Debug)]
@@ -12,9 +17,60 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// A key from `secret`, put into `slot` after `prefix`.
+    /// A key from `secret`, put into `slot` after `prefix`. A prefix that cannot stand in the slot
+    /// is refused by [`prefix_fits`], which the caller asks first.
     pub fn new(secret: NamePattern, slot: Slot, prefix: String) -> Self {
-        let _ = (secret, slot, prefix);
-        todo!()
+        let kind = match slot {
+            Slot::Header(_) => Kind::HeaderText,
+            Slot::Query(_) => Kind::Text,
+            Slot::Cookie(_) => Kind::CookieText,
+        };
+        Self { slot: [slot], prefix, requirement: [Requirement { pattern: secret, kind, place: Place::Secret }] }
+    }
+
+    pub(super) fn requirements(&self) -> &[Requirement] {
+        &self.requirement
+    }
+
+    pub(super) fn slots(&self) -> &[Slot] {
+        &self.slot
+    }
+
+    pub(super) fn sign(&self, keys: &[Material]) -> Result<Injection, SignError> {
+        let [Material::Text(key), ..] = keys else {
+            return Err(SignError::Missing("secret".to_owned()));
+        };
+        self.fill(text_of(key)?)
+    }
+
+    /// The same with the name of the secret in its place, for people to read.
+    pub(super) fn masked(&self) -> Result<Injection, SignError> {
+        self.fill(&super::text::mask(&self.requirement[0].pattern))
+    }
+
+    fn fill(&self, key: &str) -> Result<Injection, SignError> {
+        let mut injection = Injection::default();
+        let value = Zeroizing::new(format!("{}{key}", self.prefix));
+        match &self.slot[0] {
+            Slot::Header(name) => injection.headers.push((name.clone(), sensitive(value.as_bytes(), name.as_str())?)),
+            Slot::Query(name) => injection.query.push(encode::query_pair(name, value.as_bytes())),
+            Slot::Cookie(name) => {
+                if value.bytes().any(|byte| byte.is_ascii_control() || byte == b';') {
+                    return Err(SignError::NotAHeader("cookie".to_owned()));
+                }
+                injection.cookies.push(format!("{name}={}", value.as_str()));
+            }
+        }
+        Ok(injection)
+    }
+}
+
+/// Whether `prefix` can stand in `slot`: header text in a header, cookie-octets in a cookie, anything in a query.
+pub fn prefix_fits(prefix: &str, slot: &Slot) -> bool {
+    let visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    match slot {
+        Slot::Header(_) => prefix.bytes().all(visible),
+        Slot::Query(_) => true,
+        Slot::Cookie(_) => prefix.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'\\')),
     }
 }

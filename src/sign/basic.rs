@@ -1,6 +1,13 @@
-//! `basic`: RFC 7617.
+//! `basic`: RFC 7617, UTF-8.
 
-use super::Requirement;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
+
+use super::material::{Kind, Material};
+use super::text::{mask, sensitive, text_of};
+use super::{Injection, Place, Requirement, SignError};
 use crate::secret::name::NamePattern;
 
 /// A value that may be public: written in the configuration or kept in a secret.
@@ -22,7 +29,43 @@ pub struct Basic {
 impl Basic {
     /// A user and a password. A literal user name has no `:` and no control characters (the caller checked).
     pub fn new(username: PublicValue, password: NamePattern) -> Self {
-        let _ = (username, password);
-        todo!()
+        let password = Requirement { pattern: password, kind: Kind::Password, place: Place::Password };
+        match username {
+            PublicValue::Literal(name) => Self { username: Some(name), requirements: vec![password] },
+            PublicValue::Secret(pattern) => {
+                let username = Requirement { pattern, kind: Kind::Username, place: Place::Username };
+                Self { username: None, requirements: vec![username, password] }
+            }
+        }
     }
+
+    pub(super) fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    pub(super) fn sign(&self, keys: &[Material]) -> Result<Injection, SignError> {
+        let (username, password) = match (&self.username, keys) {
+            (Some(name), [Material::Text(password), ..]) => (name.as_str(), text_of(password)?),
+            (None, [Material::Text(name), Material::Text(password), ..]) => (text_of(name)?, text_of(password)?),
+            _ => return Err(SignError::Missing("secret".to_owned())),
+        };
+        let pair = Zeroizing::new(format!("{username}:{password}"));
+        let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        fill(&value)
+    }
+
+    /// `Basic [USER:PASSWORD]` with the names of the secrets, for people to read.
+    pub(super) fn masked(&self) -> Result<Injection, SignError> {
+        let inner: Vec<&str> = self.username.iter().map(String::as_str).chain(self.names()).collect();
+        fill(&format!("Basic {}", mask(inner.join(":"))))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.requirements.iter().map(|requirement| requirement.pattern.as_str())
+    }
+}
+
+fn fill(value: &str) -> Result<Injection, SignError> {
+    let value = sensitive(value.as_bytes(), AUTHORIZATION.as_str())?;
+    Ok(Injection { headers: vec![(AUTHORIZATION, value)], ..Injection::default() })
 }

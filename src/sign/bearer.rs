@@ -1,6 +1,11 @@
 //! `bearer`: `Authorization: Bearer` (RFC 6750).
 
-use super::Requirement;
+use http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
+
+use super::material::{Kind, Material};
+use super::text::{mask, sensitive, text_of};
+use super::{Injection, Place, Requirement, SignError};
 use crate::secret::name::NamePattern;
 
 /// `bearer = { secret }`
@@ -10,9 +15,31 @@ pub struct Bearer {
 }
 
 impl Bearer {
-    /// A token from `secret`.
+    /// A token from `secret`. Its characters are those of a header; upstreams exist whose tokens
+    /// are wider than RFC 6750's `b64token`.
     pub fn new(secret: NamePattern) -> Self {
-        let _ = secret;
-        todo!()
+        Self { requirement: [Requirement { pattern: secret, kind: Kind::HeaderText, place: Place::Secret }] }
     }
+
+    pub(super) fn requirements(&self) -> &[Requirement] {
+        &self.requirement
+    }
+
+    pub(super) fn sign(&self, keys: &[Material]) -> Result<Injection, SignError> {
+        let [Material::Text(token), ..] = keys else {
+            return Err(SignError::Missing("secret".to_owned()));
+        };
+        fill(text_of(token)?)
+    }
+
+    /// The same with the name of the secret in its place, for people to read.
+    pub(super) fn masked(&self) -> Result<Injection, SignError> {
+        fill(&mask(&self.requirement[0].pattern))
+    }
+}
+
+fn fill(token: &str) -> Result<Injection, SignError> {
+    let value = Zeroizing::new(format!("Bearer {token}"));
+    let value = sensitive(value.as_bytes(), AUTHORIZATION.as_str())?;
+    Ok(Injection { headers: vec![(AUTHORIZATION, value)], ..Injection::default() })
 }

@@ -9,7 +9,15 @@ pub mod api_key;
 pub mod basic;
 pub mod bearer;
 pub mod hmac;
+mod hmac_compile;
+mod keyed;
 pub mod material;
+pub mod seal;
+#[cfg(test)]
+mod tests;
+mod text;
+#[cfg(test)]
+mod vectors;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -157,12 +165,21 @@ impl Signer {
 
     /// The secrets that it needs.
     pub fn requirements(&self) -> &[Requirement] {
-        todo!()
+        match self {
+            Self::ApiKey(scheme) => scheme.requirements(),
+            Self::Bearer(scheme) => scheme.requirements(),
+            Self::Basic(scheme) => scheme.requirements(),
+            Self::Hmac(scheme) => scheme.requirements(),
+        }
     }
 
     /// Every place that it fills; what the worker sends there is dropped.
     pub fn slots(&self) -> &[Slot] {
-        todo!()
+        match self {
+            Self::ApiKey(scheme) => scheme.slots(),
+            Self::Bearer(_) | Self::Basic(_) => authorization(),
+            Self::Hmac(scheme) => scheme.slots(),
+        }
     }
 
     /// Whether [`Signable::body`] must hold the whole body.
@@ -172,7 +189,10 @@ impl Signer {
 
     /// What the signature covers.
     pub fn covers(&self) -> Covers {
-        todo!()
+        match self {
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => Covers::default(),
+            Self::Hmac(scheme) => scheme.covers(),
+        }
     }
 
     /// Signs. `keys` are the materials of [`Signer::requirements`], in that order.
@@ -182,8 +202,12 @@ impl Signer {
         keys: &[Material],
         context: &SignContext<'_>,
     ) -> Result<Injection, SignError> {
-        let _ = (request, keys, context);
-        todo!()
+        match self {
+            Self::ApiKey(scheme) => scheme.sign(keys),
+            Self::Bearer(scheme) => scheme.sign(keys),
+            Self::Basic(scheme) => scheme.sign(keys),
+            Self::Hmac(scheme) => scheme.sign(request, keys, context),
+        }
     }
 
     /// What [`Signer::sign`] would cover with the same input, secrets masked as `[NAME]`; `None` for schemes without a text.
@@ -193,7 +217,30 @@ impl Signer {
         keys: &[Material],
         context: &SignContext<'_>,
     ) -> Result<Option<Transcript>, SignError> {
-        let _ = (request, keys, context);
-        todo!()
+        match self {
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => Ok(None),
+            Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
+        }
     }
+
+    /// What [`Signer::sign`] would put into the request, for people to read: secrets and what is
+    /// made of them are `[NAME]`, signatures stand as they are.
+    pub fn masked(
+        &self,
+        request: &Signable<'_>,
+        keys: &[Material],
+        context: &SignContext<'_>,
+    ) -> Result<Injection, SignError> {
+        match self {
+            Self::ApiKey(scheme) => scheme.masked(),
+            Self::Bearer(scheme) => scheme.masked(),
+            Self::Basic(scheme) => scheme.masked(),
+            Self::Hmac(scheme) => scheme.masked(request, keys, context),
+        }
+    }
+}
+
+fn authorization() -> &'static [Slot] {
+    static AUTHORIZATION: [Slot; 1] = [Slot::Header(http::header::AUTHORIZATION)];
+    &AUTHORIZATION
 }

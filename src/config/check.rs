@@ -1,0 +1,217 @@
+//! What parts of the file have to do with one another: duplicates, routes that could claim the
+//! same request, credentials that get in each other's way, secrets of two kinds.
+//!
+//! Every check is one pass with a hash map, so that ten thousand routes cost milliseconds.
+
+use std::collections::{HashMap, HashSet};
+
+use super::credential;
+use super::diagnostic::Diagnostic;
+use super::fields::Mistakes;
+use super::model::{Admin, Credential, Listen, Route, Span, Spanned};
+use super::route::Declared;
+use crate::secret::name::NamePattern;
+use crate::sign::Slot;
+
+/// Routes that no worker can reach, because nothing listens for them.
+pub(super) fn reachable(routes: &[Declared], listen: &Listen, mistakes: &Mistakes) {
+    if !listen.proxy.is_empty() {
+        return;
+    }
+    for declared in routes {
+        if let Some(route) = declared.made.as_ref().filter(|route| route.listen.is_none()) {
+            let message =
+                format!("route `{}` cannot be reached: [listen] proxy is empty and it has no `listen`", route.name);
+            let warning = Diagnostic::warning(declared.name_span.clone(), message);
+            mistakes.add(
+                warning.with_hint("add listen = \"127.0.0.1:9001\" to the route, or an address to [listen] proxy"),
+            );
+        }
+    }
+}
+
+/// Names and prefixes that two routes share.
+pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
+    let mut names: HashMap<&str, ()> = HashMap::new();
+    let mut prefixes: HashMap<&str, &str> = HashMap::new();
+    for declared in routes {
+        let Some(route) = &declared.made else { continue };
+        if names.insert(&route.name, ()).is_some() {
+            let message = format!("there are two routes with the name `{}`", route.name);
+            mistakes.hinted(
+                declared.name_span.clone(),
+                message,
+                "logs and metrics tell routes by name; rename one of them",
+            );
+        }
+        if let Some(prefix) = &route.prefix
+            && let Some(other) = prefixes.insert(prefix, &route.name)
+        {
+            let message = format!("routes `{other}` and `{}` have the same prefix \"{prefix}\"", route.name);
+            mistakes.hinted(declared.prefix_span.clone(), message, "give each route a prefix of its own");
+        }
+    }
+}
+
+/// Two routes that could both claim a request at the same specificity.
+pub(super) fn ambiguous(routes: &[Declared], text: &str, mistakes: &Mistakes) {
+    // Host shape, path, and a method; "" for a route without `methods`.
+    let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    let mut claimed: HashMap<(String, &str, &str), usize> = HashMap::new();
+    for (index, declared) in routes.iter().enumerate() {
+        let Some(route) = &declared.made else { continue };
+        let path = route.path.as_deref().unwrap_or("/");
+        let methods: Vec<&str> = match &route.methods {
+            None => vec![""],
+            Some(methods) => methods.iter().map(http::Method::as_str).collect(),
+        };
+        let shape = route.host.shape();
+        let mut other = None;
+        for method in methods {
+            let first = *claimed.entry((shape.clone(), path, method)).or_insert(index);
+            if first != index && other.is_none() {
+                other = Some((first, method));
+            }
+        }
+        if let Some((first, method)) = other
+            && let Some(other) = &routes[first].made
+        {
+            both(other, route, method, declared.name_span.clone(), &lines, mistakes);
+        }
+    }
+}
+
+fn both(first: &Route, second: &Route, method: &str, span: Span, lines: &[usize], mistakes: &Mistakes) {
+    let hosts = if first.host == second.host {
+        format!("host {}", second.host)
+    } else {
+        format!("hosts {} and {}", first.host, second.host)
+    };
+    let path = second.path.as_deref().unwrap_or("/");
+    let method = if method.is_empty() { "any method".to_owned() } else { format!("method {method}") };
+    let message = format!(
+        "routes `{}` and `{}` could both claim a request: {hosts}, path {path}, {method}",
+        first.name, second.name
+    );
+    let line = lines.partition_point(|begin| *begin <= first.span.start);
+    let hint = format!("give one of them another `path` or other `methods`; `{}` is in line {line}", first.name);
+    mistakes.hinted(span, message, hint);
+}
+
+/// What a route's credentials need of the route and of one another.
+pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
+    for declared in routes {
+        let Some(route) = &declared.made else { continue };
+        let mut filled: HashMap<Slot, &str> = HashMap::new();
+        let mut covering: Option<&str> = None;
+        for (index, span) in route.credentials.iter().zip(&declared.credential_spans) {
+            let Some(credential) = credentials.get(*index).and_then(|c| c.made.as_ref()) else { continue };
+            variables(route, credential, mistakes);
+            slots(credential, &mut filled, covering, span, mistakes);
+            if credential.signer.covers().query {
+                covering = covering.or(Some(&credential.name));
+            }
+        }
+    }
+}
+
+/// Variables in names of secrets have a value only where the route gives them one.
+fn variables(route: &Route, credential: &Credential, mistakes: &Mistakes) {
+    for (need, span) in credential.signer.requirements().iter().zip(&credential.secret_spans) {
+        for variable in need.pattern.variables() {
+            let captured = route.host.captures().any(|capture| capture == variable);
+            if captured || (variable == "tenant" && route.tenant.is_some()) {
+                continue;
+            }
+            let message = format!(
+                "route `{}` uses credential `{}`, whose secret \"{}\" needs {{{variable}}}, and the route has no {}",
+                route.name,
+                credential.name,
+                need.pattern,
+                if variable == "tenant" { "`tenant`" } else { "such capture" }
+            );
+            let hint = if variable == "tenant" {
+                "add tenant = \"{NAME}\" (a capture of the host) or tenant = { header = \"Countersign-Tenant\" } to the route".to_owned()
+            } else {
+                format!("capture it in the route's `host`, such as \"{{{variable}}}.example.com\", or use {{tenant}}")
+            };
+            mistakes.hinted(span.clone(), message, hint);
+        }
+    }
+}
+
+/// Credentials are applied in order: none may write what an earlier one wrote or signed.
+fn slots<'c>(
+    credential: &'c Credential,
+    filled: &mut HashMap<Slot, &'c str>,
+    covering: Option<&str>,
+    span: &Span,
+    mistakes: &Mistakes,
+) {
+    let mut own = HashSet::new();
+    for slot in credential.signer.slots() {
+        let (slot, shown) = plain(slot);
+        if !own.insert(slot.clone()) {
+            continue;
+        }
+        if let Some(other) = filled.get(&slot) {
+            let message = format!("credentials `{other}` and `{}` both write {shown}", credential.name);
+            mistakes.hinted(span.clone(), message, "keep one of them in this route");
+        } else if let (Slot::Query(_), Some(signer)) = (&slot, covering) {
+            let message = format!("credential `{}` changes the query after `{signer}` has signed it", credential.name);
+            mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
+        }
+        filled.insert(slot, &credential.name);
+    }
+}
+
+/// A slot in a form that can be compared (headers with `-` for `_`), and in words.
+fn plain(slot: &Slot) -> (Slot, String) {
+    match slot {
+        Slot::Header(name) => {
+            let text = name.as_str().replace('_', "-");
+            let shown = format!("the header `{name}`");
+            (http::HeaderName::from_bytes(text.as_bytes()).map_or(slot.clone(), Slot::Header), shown)
+        }
+        Slot::Query(name) => (slot.clone(), format!("the query parameter `{name}`")),
+        Slot::Cookie(name) => (slot.clone(), format!("the cookie `{name}`")),
+    }
+}
+
+/// A credential that no route names.
+pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
+    let mut used = vec![false; credentials.len()];
+    for index in routes.iter().filter_map(|r| r.made.as_ref()).flat_map(|route| &route.credentials) {
+        if let Some(used) = used.get_mut(*index) {
+            *used = true;
+        }
+    }
+    // A route with mistakes may be the one that uses it.
+    if routes.iter().any(|route| route.made.is_none() || route.dangling) {
+        return;
+    }
+    for (credential, _) in credentials.iter().zip(used).filter(|(c, used)| !used && c.made.is_some()) {
+        let message = format!("no route uses credential `{}`", credential.name.value);
+        let hint = format!("write credential = \"{}\" in a route, or remove it", credential.name.value);
+        mistakes.add(Diagnostic::warning(credential.name.span.clone(), message).with_hint(hint));
+    }
+}
+
+/// A file is read as one kind of secret: text, or certificate and key.
+pub(super) fn kinds(routes: &[Declared], credentials: &[credential::Declared<'_>], admin: &Admin, mistakes: &Mistakes) {
+    let mut text: HashMap<&str, String> = HashMap::new();
+    text.extend(admin.token.iter().map(|token| (token.value.as_str(), "[admin] token".to_owned())));
+    for credential in credentials.iter().filter_map(|c| c.made.as_ref()) {
+        let owner = format!("credential `{}`", credential.name);
+        text.extend(credential.signer.requirements().iter().map(|need| (need.pattern.as_str(), owner.clone())));
+    }
+    for route in routes.iter().filter_map(|r| r.made.as_ref()) {
+        let tls = &route.tls;
+        let names: [&Option<Spanned<NamePattern>>; 3] = [&tls.client_cert, &tls.client_key, &tls.ca];
+        for name in names.into_iter().flatten() {
+            let Some(owner) = text.get(name.value.as_str()) else { continue };
+            let message = format!("the secret \"{}\" is a key or certificate here and a text in {owner}", name.value);
+            mistakes.hinted(name.span.clone(), message, "keep them in two files; kinds of secrets do not mix");
+        }
+    }
+}

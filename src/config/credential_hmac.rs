@@ -1,0 +1,159 @@
+//! From an `hmac` table to its [`Signer`]: templates are compiled here, and their mistakes shown
+//! where they stand within the string.
+
+use http::HeaderName;
+use toml::de::DeValue;
+
+use super::credential::{Places, header, query_name};
+use super::diagnostic::Diagnostic;
+use super::fields::{Fields, Mistakes};
+use super::hints::type_name;
+use super::literal;
+use super::model::Spanned;
+use crate::sign::hmac::{Hmac, HmacSpec, SignatureEncoding};
+use crate::sign::material::{HashAlgorithm, KeyEncoding};
+use crate::sign::{Place, Signer};
+
+/// `hmac = { .. }`
+pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Places)> {
+    let mistakes = fields.mistakes();
+    let secret = fields.secret("secret");
+    let sign = fields.text("sign");
+    let values = templates(fields, "values");
+    let set = templates(fields, "set");
+    let set_query = templates(fields, "set_query");
+    let has = |key: &str| fields.value(key).is_some_and(|v| v.get_ref().as_table().is_none_or(|t| !t.is_empty()));
+    if !has("set") && !has("set_query") {
+        mistakes.hinted(
+            fields.span(),
+            "`hmac` sets nothing, so the signature would go nowhere",
+            "add set = { \"X-Signature\" = \"{signature}\" } or set_query = { .. }",
+        );
+    }
+    let mut places = Places::new();
+    places.extend(sign.iter().map(|sign| (Place::Sign, sign.span.clone())));
+    let mut spec_values = Vec::new();
+    for (name, template) in &values {
+        let good = !name.value.is_empty() && name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !good {
+            let message = format!("\"{}\" is no name of a value", name.value);
+            mistakes.hinted(name.span.clone(), message, "use letters, digits and \"_\"; it is used as {value.NAME}");
+        }
+        places.insert(Place::Value(name.value.to_owned()), template.span.clone());
+        spec_values.push((name.value.to_owned(), template.value.to_owned()));
+    }
+    let spec_set = set_headers(&set, &mut places, mistakes);
+    let mut spec_query = Vec::new();
+    for (name, template) in &set_query {
+        if let Some(key) = query_name(name, mistakes) {
+            places.insert(Place::SetQuery(key.clone()), template.span.clone());
+            spec_query.push((key, template.value.to_owned()));
+        }
+    }
+    let (key_encoding, algorithm, encoding) = encodings(fields);
+    let secret = secret?;
+    places.insert(Place::Secret, secret.span);
+    let spec = HmacSpec {
+        secret: secret.value,
+        key_encoding,
+        algorithm,
+        encoding,
+        sign: sign?.value.to_owned(),
+        values: spec_values,
+        set: spec_set,
+        set_query: spec_query,
+    };
+    compile(spec, places, text, mistakes)
+}
+
+fn encodings(fields: &Fields<'_, '_>) -> (KeyEncoding, HashAlgorithm, SignatureEncoding) {
+    let key = match fields.choice("key_encoding") {
+        "bytes" => KeyEncoding::Bytes,
+        "hex" => KeyEncoding::Hex,
+        "base64" => KeyEncoding::Base64,
+        _ => KeyEncoding::Text,
+    };
+    let algorithm = match fields.choice("algorithm") {
+        "md5" => HashAlgorithm::Md5,
+        "sha1" => HashAlgorithm::Sha1,
+        "sha384" => HashAlgorithm::Sha384,
+        "sha512" => HashAlgorithm::Sha512,
+        _ => HashAlgorithm::Sha256,
+    };
+    let signature = match fields.choice("encoding") {
+        "HEX" => SignatureEncoding::UpperHex,
+        "base64" => SignatureEncoding::Base64,
+        "base64url" => SignatureEncoding::Base64Url,
+        _ => SignatureEncoding::Hex,
+    };
+    (key, algorithm, signature)
+}
+
+/// `set`: each header once, whatever its case and whether it has `-` or `_`.
+fn set_headers(
+    set: &[(Spanned<&str>, Spanned<&str>)],
+    places: &mut Places,
+    mistakes: &Mistakes,
+) -> Vec<(HeaderName, String)> {
+    let mut seen = std::collections::HashSet::new();
+    let mut out = Vec::new();
+    for (name, template) in set {
+        let Some(header) = header(name, mistakes) else { continue };
+        if !seen.insert(header.as_str().replace('_', "-")) {
+            let message = format!("the header `{}` is set twice (case does not count)", name.value);
+            mistakes.hinted(name.span.clone(), message, "remove one of them");
+            continue;
+        }
+        places.insert(Place::Set(header.as_str().to_owned()), template.span.clone());
+        places.insert(Place::Set(name.value.to_owned()), template.span.clone());
+        out.push((header, template.value.to_owned()));
+    }
+    out
+}
+
+/// `NAME = TEMPLATE` entries in the order of the file.
+fn templates<'t>(fields: &Fields<'t, '_>, key: &str) -> Vec<(Spanned<&'t str>, Spanned<&'t str>)> {
+    let mut out = Vec::new();
+    for (name, value) in fields.entries(key) {
+        match value.get_ref() {
+            DeValue::String(text) => out.push((name, Spanned { value: &**text, span: value.span() })),
+            other => fields.mistakes().hinted(
+                value.span(),
+                format!("`{key}.{}` must be a template, not {}", name.value, type_name(other)),
+                "write it in quotes, such as \"{signature}\"",
+            ),
+        }
+    }
+    out
+}
+
+/// Compiles; each mistake of a template is shown where it stands within the string.
+fn compile(spec: HmacSpec, places: Places, text: &str, mistakes: &Mistakes) -> Option<(Signer, Places)> {
+    let written = spec.clone();
+    let errors = match Hmac::compile(spec) {
+        Ok(hmac) => return Some((Signer::Hmac(Box::new(hmac)), places)),
+        Err(errors) => errors,
+    };
+    for (place, error) in errors {
+        let whole = places.get(&place).or(places.get(&Place::Sign)).cloned().unwrap_or_default();
+        let template = template_at(&written, &place);
+        let span = template.and_then(|template| literal::inside(text, &whole, template, &error.at)).unwrap_or(whole);
+        let mut wrong = Diagnostic::error(span, error.message);
+        wrong.hint = error.hint;
+        mistakes.add(wrong);
+    }
+    None
+}
+
+fn template_at<'s>(spec: &'s HmacSpec, place: &Place) -> Option<&'s str> {
+    let find = |list: &'s [(String, String)], name: &str| list.iter().find(|(n, _)| n == name).map(|(_, t)| t.as_str());
+    match place {
+        Place::Sign => Some(&spec.sign),
+        Place::Value(name) => find(&spec.values, name),
+        Place::SetQuery(name) => find(&spec.set_query, name),
+        Place::Set(name) => {
+            spec.set.iter().find(|(n, _)| n.as_str().eq_ignore_ascii_case(name)).map(|(_, t)| t.as_str())
+        }
+        Place::Secret | Place::Username | Place::Password => None,
+    }
+}

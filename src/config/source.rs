@@ -1,0 +1,172 @@
+//! The file itself: reading it within bounds, mistakes of TOML, and what of it may be printed.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, MASK};
+use super::fields::Mistakes;
+use super::hints::mask_value;
+use super::model::{Source, Span};
+use super::{Loaded, parse};
+
+/// Largest `proxy.toml`, in bytes; ten thousand routes are about 3 MiB.
+pub const FILE_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Keys whose values are secrets in every section of every version: a literal there is never printed.
+const SECRET_KEYS: [&str; 15] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "client_secret",
+    "secret_access_key",
+    "session_token",
+    "consumer_secret",
+    "token_secret",
+    "access_token",
+    "refresh_token",
+    "private_key",
+    "api_key",
+    "apikey",
+    "bearer",
+    "basic",
+];
+
+/// Reads the file at `path`. A file that cannot be read is one diagnostic without a place.
+pub fn load(path: &Path) -> Loaded {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
+    let name = path.display().to_string();
+    let refuse = |diagnostic: Diagnostic| Loaded {
+        source: Arc::new(Source { name: name.clone(), text: String::new(), folder: folder.clone() }),
+        config: None,
+        diagnostics: vec![diagnostic],
+    };
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "name the file with --config FILE",
+            std::io::ErrorKind::PermissionDenied => "let the user that runs countersign read it",
+            _ => "name a regular file with --config FILE",
+        };
+        return refuse(Diagnostic::whole_file(format!("cannot read the configuration: {error}")).with_hint(hint));
+    }
+    if bytes.len() as u64 > FILE_LIMIT {
+        return refuse(Diagnostic::whole_file("the configuration is over 16 MiB").with_hint("is it the right file?"));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&name, &text, &folder),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() + 1;
+            let message = format!("the configuration is not UTF-8: line {line} has other bytes");
+            refuse(Diagnostic::whole_file(message).with_hint("save the file as UTF-8"))
+        }
+    }
+}
+
+/// The text with every byte of the given places replaced, so that places stay where they are.
+pub(super) fn masked(text: &str, places: &[Span]) -> String {
+    if places.is_empty() {
+        return text.to_owned();
+    }
+    let mut bytes = text.as_bytes().to_vec();
+    for place in places {
+        let end = place.end.min(bytes.len());
+        for byte in &mut bytes[place.start.min(end)..end] {
+            if *byte != b'\n' {
+                *byte = MASK as u8;
+            }
+        }
+    }
+    // Whole characters are replaced by ASCII, so this cannot fail; if it did, nothing would be shown.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// A key or table that is there twice is a mistake like any other; the rest can still be read.
+pub(super) fn is_duplicate(problem: &toml::de::Error) -> bool {
+    problem.message().starts_with("duplicate key")
+}
+
+/// A key or table that is there twice.
+pub(super) fn duplicate(problem: &toml::de::Error, text: &str) -> Diagnostic {
+    let span = problem.span().unwrap_or(0..0);
+    let name = text.get(span.clone()).unwrap_or_default();
+    Diagnostic::error(span, format!("`{name}` is there twice"))
+        .with_hint("keep one of them, with everything that belongs to it")
+}
+
+/// A mistake of TOML.
+pub(super) fn syntax(problem: &toml::de::Error, text: &str) -> Diagnostic {
+    let span = problem.span().unwrap_or(text.len()..text.len());
+    let message = problem.message().trim_end_matches(", expected literal string");
+    let diagnostic = Diagnostic::error(span, format!("this is not TOML: {message}"));
+    match message {
+        m if m.starts_with("string values must be quoted") => diagnostic.with_hint("write the value in double quotes"),
+        m if m.starts_with("unclosed") || m.contains("quote") => diagnostic.with_hint("close it on this line"),
+        m if m.starts_with("missing comma") => {
+            diagnostic.with_hint("put a comma before it, or close the list or table that was opened above")
+        }
+        _ => diagnostic,
+    }
+}
+
+/// Masks literals under keys whose values are secrets, whatever else is wrong with their lines.
+pub(super) fn mask_literals(table: &DeTable<'_>, mistakes: &Mistakes) {
+    for (key, value) in table {
+        match value.get_ref() {
+            DeValue::Table(inner) => mask_literals(inner, mistakes),
+            DeValue::Array(items) => {
+                for inner in items.iter().filter_map(|item| item.get_ref().as_table()) {
+                    mask_literals(inner, mistakes);
+                }
+            }
+            _ if SECRET_KEYS.contains(&key.get_ref().to_ascii_lowercase().as_str()) => mask_value(value, mistakes),
+            _ => {}
+        }
+    }
+}
+
+/// Values that may be secret in a text that is not TOML: what stands after `=` and a secret's key
+/// and is no table.
+pub(super) fn suspects(text: &str) -> Vec<Span> {
+    let mut found = Vec::new();
+    let mut begin = 0;
+    for line in text.split_inclusive('\n') {
+        let lower = line.to_ascii_lowercase();
+        for key in SECRET_KEYS {
+            let Some(at) = lower.find(key) else { continue };
+            let Some(equals) = lower[at..].find('=').map(|i| at + i + 1) else { continue };
+            let value = line[equals..].trim();
+            if !value.is_empty() && !value.starts_with('{') {
+                let start = begin + equals + line[equals..].find(value).unwrap_or(0);
+                found.push(start..start + value.len());
+            }
+        }
+        begin += line.len();
+    }
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masking_keeps_every_place() {
+        let text = "a = \"é\nx\" # z";
+        let out = masked(text, &[4..10, 90..99]);
+        assert_eq!(out.len(), text.len());
+        assert_eq!(out, "a = \u{1a}\u{1a}\u{1a}\n\u{1a}\u{1a} # z");
+    }
+
+    #[test]
+    fn suspects_are_the_values_of_secret_keys() {
+        let text = "password = hunter2\nbasic = { password = { secret = \"a\" }\nname = x\n";
+        assert_eq!(suspects(text), vec![11..18]);
+    }
+}

@@ -1,0 +1,177 @@
+//! `tests/config/good` parses without a word; each file of `tests/config/bad` prints exactly the
+//! text beside it. Set `UPDATE_DOCS=1` to rewrite the reference page, `UPDATE_EXPECTED=1` to write
+//! the expected texts that are not there yet.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("tests/config").join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// As `load` does it, with a name that is the same on every machine.
+fn parse_file(path: &Path) -> Loaded {
+    let text = std::fs::read_to_string(path).unwrap();
+    parse(path.file_name().unwrap().to_str().unwrap(), &text, Path::new("/etc/countersign"))
+}
+
+fn printed(loaded: &Loaded) -> String {
+    let texts: Vec<String> = loaded.diagnostics.iter().map(|d| d.render(&loaded.source)).collect();
+    texts.join("\n")
+}
+
+#[test]
+fn good_files_have_nothing_to_say() {
+    let files = files("good");
+    assert!(files.len() >= 5);
+    for path in files {
+        let loaded = parse_file(&path);
+        assert_eq!(printed(&loaded), "", "{}", path.display());
+        assert!(loaded.config.is_some(), "{}", path.display());
+    }
+}
+
+#[test]
+fn bad_files_print_what_stands_beside_them() {
+    let files = files("bad");
+    assert!(files.len() >= 40);
+    let mut wrong = String::new();
+    for path in files {
+        let loaded = parse_file(&path);
+        let beside = path.with_extension("expected");
+        let found = printed(&loaded);
+        if !beside.exists() && std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&beside, &found).unwrap();
+        }
+        let expected = std::fs::read_to_string(&beside).unwrap_or_default();
+        if found != expected {
+            wrong += &format!("=== {}\n--- expected\n{expected}--- found\n{found}", path.display());
+        }
+        let warnings_only = loaded.diagnostics.iter().all(|d| d.severity == Severity::Warning);
+        assert_eq!(loaded.config.is_some(), warnings_only, "{}", path.display());
+        assert!(!loaded.diagnostics.is_empty(), "{}", path.display());
+        assert!(!found.contains("hunter2"), "{} prints a secret", path.display());
+        assert!(!format!("{loaded:?}").contains("hunter2"), "{} keeps a secret", path.display());
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn the_reference_page_is_the_table_of_keys() {
+    let path = root().join("docs/CONFIGURATION.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, reference(), "run UPDATE_DOCS=1 cargo test --lib config");
+}
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let loaded = parse("proxy.toml", "", Path::new("/etc/countersign"));
+    assert_eq!(printed(&loaded), "");
+    let config = loaded.config.unwrap();
+    assert_eq!(config.listen.proxy, [model::ListenAddr::Tcp("127.0.0.1:8080".parse().unwrap())]);
+    assert_eq!(config.listen.admin, Some("127.0.0.1:9901".parse().unwrap()));
+    assert_eq!(config.listen.socket_mode, 0o660);
+    assert_eq!(config.secrets.dir, Path::new("/run/secrets/countersign"));
+    assert_eq!(config.secrets.poll, Some(std::time::Duration::from_secs(10)));
+    assert_eq!((config.limits.head, config.limits.headers), (65_536, 100));
+    assert_eq!((config.limits.in_flight, config.limits.buffered), (1024, 64 << 20));
+    assert_eq!(config.drain.deadline, std::time::Duration::from_secs(25));
+    assert_eq!((config.threads, config.log.access), (None, true));
+}
+
+#[test]
+fn unreadable_files_are_diagnostics() {
+    let missing = load(Path::new("/nonexistent/proxy.toml"));
+    let text = printed(&missing);
+    assert!(text.starts_with("error: cannot read the configuration: "), "{text}");
+    assert!(text.contains("  --> /nonexistent/proxy.toml\n  hint: name the file with --config FILE\n"), "{text}");
+    let folder = load(root());
+    assert!(folder.config.is_none() && folder.diagnostics.len() == 1);
+}
+
+#[test]
+fn bytes_that_are_not_utf8_and_files_too_large_are_diagnostics() {
+    let path = std::env::temp_dir().join(format!("countersign-config-{}.toml", std::process::id()));
+    std::fs::write(&path, b"[log]\nlevel = \"\xff\"\n").unwrap();
+    assert!(printed(&load(&path)).starts_with("error: the configuration is not UTF-8: line 2 has other bytes\n"));
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(FILE_LIMIT + 1).unwrap();
+    assert!(printed(&load(&path)).starts_with("error: the configuration is over 16 MiB\n"));
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn many_mistakes_are_counted_not_all_printed() {
+    let text: String = (0..500).map(|n| format!("key{n} = 1\n")).collect();
+    let loaded = parse("proxy.toml", &text, Path::new("/"));
+    assert_eq!(loaded.diagnostics.len(), DIAGNOSTICS_LIMIT + 1);
+    assert_eq!(loaded.diagnostics[DIAGNOSTICS_LIMIT].message, "400 more mistakes are not shown");
+}
+
+#[test]
+fn ten_thousand_routes_are_read_quickly() {
+    let text: String = (0..10_000)
+        .map(|n| {
+            format!(
+                "[[route]]\nname = \"r{n}\"\nhost = \"h{n}.example\"\npath = \"/v2\"\nmethods = [\"GET\", \"POST\"]\nprefix = \"/p{n}\"\ncredential = \"none\"\n"
+            )
+        })
+        .collect();
+    let begin = std::time::Instant::now();
+    let loaded = parse("proxy.toml", &text, Path::new("/"));
+    assert_eq!(loaded.config.unwrap().routes.len(), 10_000);
+    // Under 100 ms in release; the bound leaves room for a debug build on a busy machine and still
+    // catches anything that grows with the square.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_read() {
+    let loaded = parse("proxy.toml", "\u{feff}[log]\r\nlevel = 1\r\n", Path::new("/"));
+    let expected = "error: `level` must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not an integer\n  \
+                    --> proxy.toml:2:9\n    level = 1\n            ^\n";
+    assert_eq!(printed(&loaded), expected);
+}
+
+/// Any text is read without a panic, and what is printed has a place within the file.
+fn survives(text: &str) {
+    let loaded = parse("proxy.toml", text, Path::new("/"));
+    for diagnostic in &loaded.diagnostics {
+        let json = diagnostic.json(&loaded.source);
+        assert!(json.line.is_none_or(|line| line <= text.lines().count() + 1), "{text:?}");
+        assert!(!diagnostic.render(&loaded.source).is_empty());
+    }
+    let failed = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    assert_eq!(loaded.config.is_none(), failed, "no configuration without a reason: {text:?}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn damaged_files_are_survived(file in 0usize..64, cut in 0usize..4000, len in 0usize..12, junk in "[a-z0-9\"'{}\\[\\]=.\\\\é\n ]{0,6}") {
+        let all: Vec<PathBuf> = files("good").into_iter().chain(files("bad")).collect();
+        let text = std::fs::read_to_string(&all[file % all.len()]).unwrap();
+        let chars: Vec<char> = text.chars().collect();
+        let at = cut % chars.len();
+        let kept = chars[..at].iter().chain(chars[at..].iter().skip(len));
+        let (first, rest): (Vec<&char>, Vec<&char>) = (kept.clone().take(at).collect(), kept.skip(at).collect());
+        let damaged: String = first.into_iter().copied().chain(junk.chars()).chain(rest.into_iter().copied()).collect();
+        survives(&damaged);
+    }
+}

@@ -1,0 +1,189 @@
+//! The metrics that have labels, and how they are written.
+//!
+//! Kept in ordered maps of our own, so that the output is ordered and rows can be removed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+
+use super::credential::CredentialMetrics;
+use super::route::{PoolState, RouteMetrics};
+use crate::observe::outcome::Outcome;
+
+pub(super) type Named<T> = ArcSwap<BTreeMap<Arc<str>, Arc<T>>>;
+
+pub(super) fn resolve<T>(map: &Named<T>, name: &str, make: impl Fn() -> T) -> Arc<T> {
+    if let Some(found) = map.load().get(name) {
+        return found.clone();
+    }
+    let made = Arc::new(make());
+    map.rcu(|old| {
+        let mut new = BTreeMap::clone(old);
+        new.entry(name.into()).or_insert_with(|| made.clone());
+        new
+    });
+    map.load().get(name).cloned().unwrap_or(made)
+}
+
+pub(super) fn keep<T>(map: &Named<T>, wanted: impl Fn(&str) -> bool) {
+    if map.load().keys().all(|name| wanted(name)) {
+        return;
+    }
+    map.rcu(|old| {
+        let mut new = BTreeMap::clone(old);
+        new.retain(|name, _| wanted(name));
+        new
+    });
+}
+
+/// What has labels.
+#[derive(Debug)]
+pub(super) struct Labelled {
+    version: &'static str,
+    pub(super) routes: Named<RouteMetrics>,
+    pub(super) unmatched: Arc<RouteMetrics>,
+    pub(super) credentials: Named<CredentialMetrics>,
+    pub(super) watching_events: Gauge,
+    pub(super) watching_poll: Gauge,
+    pub(super) config_ok: Counter,
+    pub(super) config_error: Counter,
+}
+
+impl Labelled {
+    pub(super) fn new(version: &'static str) -> Self {
+        Self {
+            version,
+            routes: ArcSwap::default(),
+            unmatched: Arc::new(RouteMetrics::new()),
+            credentials: ArcSwap::default(),
+            watching_events: Gauge::default(),
+            watching_poll: Gauge::default(),
+            config_ok: Counter::default(),
+            config_error: Counter::default(),
+        }
+    }
+
+    fn encode_routes(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let routes = self.routes.load();
+        let named = || routes.iter().map(|(name, route)| (&**name, route));
+        let all = || named().chain([("", &self.unmatched)]);
+
+        let mut family = counter(encoder, "countersign_requests", "Requests by route and how they ended")?;
+        for (name, route) in all() {
+            for outcome in Outcome::ALL {
+                let count = route.requests(*outcome);
+                // A route that was never called shows one zero, not one for every way to fail.
+                if count > 0 || (*outcome == Outcome::Success && !name.is_empty()) {
+                    count_row(&mut family, &[("route", name), ("outcome", outcome.as_str())], count)?;
+                }
+            }
+        }
+        let help = "Time that requests spent in this process, without waiting for the upstream";
+        let mut family = encoder.encode_descriptor("countersign_proxy_seconds", help, None, MetricType::Histogram)?;
+        for (name, route) in all() {
+            route.proxy_time.encode(family.encode_family(&[("route", name)])?)?;
+        }
+        let help = "Time from sending a request to the end of the upstream's answer";
+        let mut family =
+            encoder.encode_descriptor("countersign_upstream_seconds", help, None, MetricType::Histogram)?;
+        for (name, route) in named() {
+            route.upstream_time.encode(family.encode_family(&[("route", name)])?)?;
+        }
+        let mut family = gauge(encoder, "countersign_upstream_connections", "Connections to upstreams")?;
+        for (name, route) in named() {
+            for state in PoolState::ALL {
+                let labels = [("route", name), ("state", state.as_str())];
+                gauge_row(&mut family, &labels, route.connections(state).get())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_credentials(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let credentials = self.credentials.load();
+        let help = "New values of secrets that were taken or refused";
+        let mut family = counter(encoder, "countersign_secret_reloads", help)?;
+        for (name, credential) in credentials.iter() {
+            for ((result, reason), count) in credential.reloads().iter() {
+                let labels = [("credential", &**name), ("result", result.as_str()), ("reason", reason)];
+                count_row(&mut family, &labels, *count)?;
+            }
+        }
+        let help = "Requests that were accepted only with the previous value";
+        let mut family = counter(encoder, "countersign_credential_fallbacks", help)?;
+        for (name, credential) in credentials.iter() {
+            count_row(&mut family, &[("credential", name)], credential.fallbacks.get())?;
+        }
+        let help = "1 while the newest value cannot be used";
+        let mut family = gauge(encoder, "countersign_credential_stale", help)?;
+        for (name, credential) in credentials.iter() {
+            gauge_row(&mut family, &[("credential", name)], i64::from(credential.is_stale()))?;
+        }
+        let help = "When the value in use was loaded";
+        let mut family = gauge(encoder, "countersign_credential_loaded_timestamp_seconds", help)?;
+        for (name, credential) in credentials.iter() {
+            if let Some(at) = credential.loaded() {
+                gauge_row(&mut family, &[("credential", name)], at)?;
+            }
+        }
+        let help = "When the certificate in use expires";
+        let mut family = gauge(encoder, "countersign_certificate_not_after_timestamp_seconds", help)?;
+        for (name, credential) in credentials.iter() {
+            if let Some(at) = credential.not_after() {
+                gauge_row(&mut family, &[("credential", name)], at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_process_wide(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut family = gauge(encoder, "countersign_watch_mode", "How changes of secrets are noticed")?;
+        gauge_row(&mut family, &[("mode", "events")], self.watching_events.get())?;
+        gauge_row(&mut family, &[("mode", "poll")], self.watching_poll.get())?;
+        let mut family = counter(encoder, "countersign_config_reloads", "Readings of proxy.toml after the first")?;
+        count_row(&mut family, &[("result", "ok")], self.config_ok.get())?;
+        count_row(&mut family, &[("result", "error")], self.config_error.get())?;
+        let mut family = gauge(encoder, "countersign_build_info", "The version that runs")?;
+        gauge_row(&mut family, &[("version", self.version)], 1)
+    }
+}
+
+impl Collector for Labelled {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        self.encode_routes(&mut encoder)?;
+        self.encode_credentials(&mut encoder)?;
+        self.encode_process_wide(&mut encoder)
+    }
+}
+
+fn counter<'e>(encoder: &'e mut DescriptorEncoder<'_>, name: &'e str, help: &str) -> Encoded<'e> {
+    encoder.encode_descriptor(name, help, None, MetricType::Counter)
+}
+
+fn gauge<'e>(encoder: &'e mut DescriptorEncoder<'_>, name: &'e str, help: &str) -> Encoded<'e> {
+    encoder.encode_descriptor(name, help, None, MetricType::Gauge)
+}
+
+type Encoded<'e> = Result<MetricEncoder<'e>, std::fmt::Error>;
+
+fn count_row<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); N],
+    value: u64,
+) -> std::fmt::Result {
+    ConstCounter::new(value).encode(family.encode_family(labels)?)
+}
+
+fn gauge_row<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); N],
+    value: i64,
+) -> std::fmt::Result {
+    ConstGauge::new(value).encode(family.encode_family(labels)?)
+}

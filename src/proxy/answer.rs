@@ -1,0 +1,113 @@
+//! The body that a worker gets: the upstream's as it streams, or the proxy's own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::tally::Tally;
+use super::worker_io::Activity;
+use crate::upstream::answer::AnswerBody;
+use crate::upstream::error::UpstreamError;
+
+/// An answer's body with the account of its request.
+pub struct WorkerAnswer {
+    body: Source,
+    tally: Option<Box<Tally>>,
+    activity: Option<Arc<Activity>>,
+}
+
+enum Source {
+    Upstream(AnswerBody),
+    Own(Option<Bytes>),
+}
+
+impl WorkerAnswer {
+    /// The upstream's body.
+    pub fn upstream(body: AnswerBody, tally: Box<Tally>) -> Self {
+        Self { body: Source::Upstream(body), tally: Some(tally), activity: None }.closed_if_empty()
+    }
+
+    /// The proxy's own.
+    pub fn own(body: Bytes, tally: Box<Tally>) -> Self {
+        Self { body: Source::Own((!body.is_empty()).then_some(body)), tally: Some(tally), activity: None }
+    }
+
+    /// Tells the connection when the last byte was handed over.
+    pub fn with_activity(mut self, activity: Arc<Activity>) -> Self {
+        self.activity = Some(activity);
+        self
+    }
+
+    /// An answer without a body is complete with its head.
+    fn closed_if_empty(mut self) -> Self {
+        if self.is_end_stream() {
+            self.complete();
+        }
+        self
+    }
+
+    fn complete(&mut self) {
+        if let Some(mut tally) = self.tally.take() {
+            tally.complete = true;
+        }
+    }
+}
+
+impl Body for WorkerAnswer {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.body {
+            Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(tally), Some(data)) = (this.tally.as_mut(), frame.data_ref()) {
+                    tally.bytes_out += data.len() as u64;
+                }
+                if this.is_end_stream() {
+                    this.complete();
+                }
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(mut tally) = this.tally.take() {
+                    tally.error = Some(super::failure::Failure::from(error.clone()).name);
+                }
+            }
+            Poll::Ready(None) => this.complete(),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Source::Own(bytes) => bytes.is_none(),
+            Source::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for WorkerAnswer {
+    fn drop(&mut self) {
+        if let Some(activity) = &self.activity {
+            activity.answer_ends();
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Headers that belong to one connection only (RFC 9110 section 7.6.1), and those that never leave.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderName};
+
+use super::failure::Failure;
+use crate::sign::seal::looks_like;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Removed from requests and answers alike.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HTTP2_SETTINGS,
+];
+
+/// Names that frame or route a request: a twin with `_` could mean them to a sloppy server.
+const LOOK_ALIKES: [&str; 5] = ["content-length", "transfer-encoding", "host", "connection", "authorization"];
+
+/// Makes a worker's headers fit to leave: without hop-by-hop ones, those that `Connection` names, the proxy's own, and look-alikes.
+pub fn clean_request(headers: &mut HeaderMap) -> Result<(), Failure> {
+    for name in connection_names(headers)? {
+        // Framing and Host are ours whatever Connection says.
+        if name != CONTENT_LENGTH && name != HOST {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(EXPECT);
+    headers.remove(HOST);
+    let unfit = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("countersign-") || (name.contains('_') && LOOK_ALIKES.iter().any(|real| looks_like(name, real)))
+    };
+    if headers.keys().any(unfit) {
+        let names: Vec<HeaderName> = headers.keys().filter(|name| unfit(name)).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+    Ok(())
+}
+
+/// Makes an upstream's headers fit to be passed on. A malformed `Connection` list ends nothing here.
+pub fn clean_answer(headers: &mut HeaderMap) {
+    for name in connection_names(headers).unwrap_or_default() {
+        if name != CONTENT_LENGTH {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if headers.keys().any(|name| name.as_str().starts_with("countersign-")) {
+        let own = |name: &&HeaderName| name.as_str().starts_with("countersign-");
+        let names: Vec<HeaderName> = headers.keys().filter(own).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
+
+/// The headers that `Connection` names, `close` and `keep-alive` apart.
+fn connection_names(headers: &HeaderMap) -> Result<Vec<HeaderName>, Failure> {
+    let mut names = Vec::new();
+    for line in headers.get_all(CONNECTION) {
+        for token in line.as_bytes().split(|&byte| byte == b',') {
+            let token = token.trim_ascii();
+            if token.is_empty() || token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
+                continue;
+            }
+            let name = HeaderName::from_bytes(token)
+                .map_err(|_| Failure::bad_request("the Connection header lists something that is no header name"))?;
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn what_connection_names_goes_first() {
+        let mut headers = map(&[
+            ("connection", "close, x-foo"),
+            ("connection", "Authorization,host, content-length"),
+            ("x-foo", "1"),
+            ("authorization", "worker"),
+            ("content-length", "5"),
+            ("x-bar", "2"),
+        ]);
+        clean_request(&mut headers).unwrap();
+        assert_eq!(headers, map(&[("content-length", "5"), ("x-bar", "2")]));
+    }
+
+    #[test]
+    fn hop_by_hop_own_and_look_alike_headers_never_leave() {
+        let mut headers = map(&[
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic x"),
+            ("keep-alive", "timeout=5"),
+            ("expect", "100-continue"),
+            ("countersign-tenant", "m1"),
+            ("content_length", "7"),
+            ("http_authorization", "x"),
+            ("x_api", "stays"),
+        ]);
+        clean_request(&mut headers).unwrap();
+        assert_eq!(headers, map(&[("x_api", "stays")]));
+    }
+
+    #[test]
+    fn a_malformed_connection_list_is_refused() {
+        assert!(clean_request(&mut map(&[("connection", "a b")])).is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! Listeners and the connections that arrive at them: bounded in number, drained at the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+
+use super::Proxy;
+use super::gate::{Gate, Share};
+use super::matching::{Entry, EntryKind};
+use super::request;
+use super::worker_io::{Activity, WorkerIo};
+use crate::config::model::{Limits, ListenAddr};
+use crate::observe::Outcome;
+
+/// A worker's connection without a request for this long is closed.
+const IDLE_LIMIT: Duration = Duration::from_secs(600);
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where it listens and for whom.
+    pub entry: Entry,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, PathBuf),
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {error}{hint}")]
+pub struct BindError {
+    address: String,
+    error: io::Error,
+    hint: &'static str,
+}
+
+/// Tells connections to finish, and knows when they have.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    begun: watch::Receiver<bool>,
+    /// Held by every connection; the last one gone ends the drain.
+    alive: mpsc::Sender<()>,
+}
+
+impl Drain {
+    /// A drain that begins when `begin` says so; `done` ends when every connection is gone.
+    pub fn new() -> (Self, watch::Sender<bool>, mpsc::Receiver<()>) {
+        let (begin, begun) = watch::channel(false);
+        let (alive, done) = mpsc::channel(1);
+        (Self { begun, alive }, begin, done)
+    }
+}
+
+impl Bound {
+    /// Binds an address. A left-over socket file that nobody answers on is replaced.
+    pub async fn bind(address: &ListenAddr, kind: EntryKind, socket_mode: u32) -> Result<Self, BindError> {
+        let (socket, port) = match address {
+            ListenAddr::Tcp(wanted) => {
+                let listener = TcpListener::bind(wanted).await.map_err(|error| tcp_error(*wanted, error))?;
+                let local = listener.local_addr().map_err(|error| tcp_error(*wanted, error))?;
+                (Socket::Tcp(listener, local), Some(local.port()))
+            }
+            ListenAddr::Unix(path) => {
+                let listener = bind_unix(path, socket_mode).map_err(|error| BindError {
+                    address: format!("unix:{}", path.display()),
+                    hint: if error.kind() == io::ErrorKind::AddrInUse { " (another process answers there)" } else { "" },
+                    error,
+                })?;
+                (Socket::Unix(listener, path.clone()), None)
+            }
+        };
+        Ok(Self { entry: Entry { address: address.clone(), port, kind }, socket })
+    }
+
+    /// The real TCP address.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(_, local) => Some(*local),
+            Socket::Unix(..) => None,
+        }
+    }
+
+    /// As people write it, with the real port.
+    pub fn display(&self) -> String {
+        match &self.socket {
+            Socket::Tcp(_, local) => local.to_string(),
+            Socket::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Accepts until the drain begins.
+    pub async fn serve(self, proxy: Arc<Proxy>, connections: Gate, mut drain: Drain) {
+        let entry = Arc::new(self.entry);
+        loop {
+            let accepted = tokio::select! {
+                _ = drain.begun.wait_for(|begun| *begun) => break,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                // Over the limit the connection is closed at once: nothing was read, so nothing is lost.
+                Ok(stream) => {
+                    if let Some(share) = connections.take(1) {
+                        let work = Worker { proxy: proxy.clone(), entry: entry.clone(), drain: drain.clone(), _share: share };
+                        match stream {
+                            Accepted::Tcp(tcp) => drop(tokio::spawn(work.serve(tcp))),
+                            Accepted::Unix(unix) => drop(tokio::spawn(work.serve(unix))),
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        if let Socket::Unix(_, path) = &self.socket {
+            // Best effort: a left-over is replaced at the next start.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener, _) => {
+                let (tcp, _) = listener.accept().await?;
+                tcp.set_nodelay(true)?;
+                Ok(Accepted::Tcp(tcp))
+            }
+            Self::Unix(listener, _) => listener.accept().await.map(|(unix, _)| Accepted::Unix(unix)),
+        }
+    }
+}
+
+struct Worker {
+    proxy: Arc<Proxy>,
+    entry: Arc<Entry>,
+    drain: Drain,
+    _share: Share,
+}
+
+impl Worker {
+    /// One connection of a worker, until it ends.
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let Self { proxy, entry, drain, _share } = self;
+        let Drain { mut begun, alive: _alive } = drain;
+        let activity = Activity::new();
+        let io = WorkerIo::new(stream, activity.clone());
+        let replaced = io.replaced.clone();
+        let limits = proxy.live.load().snapshot.plan.config.limits.clone();
+        let service = {
+            let (proxy, activity) = (proxy.clone(), activity.clone());
+            service_fn(move |request: Request<Incoming>| {
+                activity.request_begins();
+                let (proxy, entry, activity) = (proxy.clone(), entry.clone(), activity.clone());
+                async move {
+                    let answer = request::answer(proxy, entry, request).await;
+                    Ok::<_, std::convert::Infallible>(answer.map(|body| body.with_activity(activity)))
+                }
+            })
+        };
+        let mut connection = pin!(server(&limits).serve_connection(TokioIo::new(io), service));
+        let mut seen = None;
+        loop {
+            tokio::select! {
+                biased;
+                done = connection.as_mut() => {
+                    if let Err(error) = done {
+                        tracing::debug!(%error, "a worker's connection ended");
+                    }
+                    break;
+                }
+                _ = begun.wait_for(|begun| *begun), if !*begun.borrow() => connection.as_mut().graceful_shutdown(),
+                () = tokio::time::sleep(IDLE_LIMIT) => {
+                    let idle = activity.idle_after();
+                    if idle.is_some() && idle == seen {
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    seen = idle;
+                }
+            }
+        }
+        // What the library refused by itself is counted too.
+        if let Some(&name) = Outcome::ALL.get((replaced.load(std::sync::atomic::Ordering::Relaxed) as usize).wrapping_sub(1)) {
+            proxy.metrics.unmatched().count(name);
+        }
+    }
+}
+
+fn server(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits.head.max(8192)).max_headers(limits.headers).auto_date_header(false).half_close(false);
+    builder
+}
+
+fn tcp_error(address: SocketAddr, error: io::Error) -> BindError {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => " (another process listens there; port 0 takes a free one)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
+        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
+        _ => "",
+    };
+    BindError { address: address.to_string(), error, hint }
+}
+
+fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is in the way"));
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}

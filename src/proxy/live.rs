@@ -1,0 +1,136 @@
+//! A snapshot in use, with the counters and connections that belong to its routes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::gate::Gate;
+use crate::config::model::{Authority, ListenAddr};
+use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::snapshot::Snapshot;
+use crate::snapshot::identity::TlsClient;
+use crate::snapshot::plan::Plan;
+use crate::upstream::connect::{Destination, Security};
+use crate::upstream::pool::{Origin, OriginKey, Pool};
+
+/// What a request loads once.
+#[derive(Debug)]
+pub struct Live {
+    /// Routes, credentials, identities.
+    pub snapshot: Arc<Snapshot>,
+    /// In the order of the configuration's routes; kept over rotations.
+    pub routes: Arc<Vec<RouteLive>>,
+    own_ports: HashMap<ListenAddr, usize>,
+    connect_to: HashMap<Authority, Authority>,
+}
+
+/// What belongs to a route while its configuration stands.
+#[derive(Debug)]
+pub struct RouteLive {
+    /// Counters of the route.
+    pub metrics: Arc<RouteMetrics>,
+    /// Requests at one time.
+    pub in_flight: Gate,
+    /// The names of its credentials, for the access line.
+    pub credentials: Option<String>,
+    /// The origin used last; of an exact host it is the only one.
+    origin: ArcSwapOption<(OriginKey, Arc<Origin>)>,
+}
+
+impl Live {
+    /// Makes a snapshot ready for requests; what `previous` has for the same plan is kept.
+    pub fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, metrics: &Metrics) -> Self {
+        let plan = &snapshot.plan;
+        let same_plan = |live: &&Self| Arc::ptr_eq(&live.snapshot.plan, plan);
+        let routes = match previous.filter(same_plan) {
+            Some(previous) => previous.routes.clone(),
+            None => Arc::new(routes(plan, previous, metrics)),
+        };
+        let own_ports = plan.own_ports.iter().cloned().collect();
+        let connect_to = plan.config.connect_to.iter().cloned().collect();
+        Self { routes, own_ports, connect_to, snapshot }
+    }
+
+    /// The route that a listener belongs to.
+    pub fn own_port(&self, address: &ListenAddr) -> Option<usize> {
+        self.own_ports.get(address).copied()
+    }
+
+    /// The origin of a request on a route; `host` is what the request was matched by.
+    pub fn origin(&self, pool: &Pool, route: usize, host: &str, client: Option<&Arc<TlsClient>>) -> Arc<Origin> {
+        let config = &self.snapshot.plan.config.routes[route];
+        let upstream_host = config.upstream.host.as_deref().unwrap_or(host);
+        let live = &self.routes[route];
+        let identity = client.map_or(0, |client| client.id());
+        if let Some(known) = &*live.origin.load() {
+            let (key, origin) = &**known;
+            if key.identity == identity && (config.host.is_exact() || key_is_for(key, upstream_host, &config.tls, host)) {
+                return origin.clone();
+            }
+        }
+        let wanted = Authority { host: upstream_host.to_owned(), port: config.upstream.port };
+        let target = self.connect_to.get(&wanted).unwrap_or(&wanted);
+        let server_name = client.map(|_| Arc::from(config.tls.server_name.as_deref().unwrap_or(host)));
+        let key = OriginKey { host: target.host.as_str().into(), port: target.port, server_name, identity };
+        let origin = pool.origin(&key, client, || destination(&key, client));
+        live.origin.store(Some(Arc::new((key, origin.clone()))));
+        origin
+    }
+
+    /// Connections of a route: with a request on them, and unused.
+    pub fn connections(&self, route: usize) -> (usize, usize) {
+        match &*self.routes[route].origin.load() {
+            Some(known) => (known.1.active(), known.1.idle()),
+            None => (0, 0),
+        }
+    }
+}
+
+/// Whether a key of a pattern's route is the one for this host. With `connect_to` the name tells, not the target.
+fn key_is_for(key: &OriginKey, upstream_host: &str, tls: &crate::config::model::RouteTls, host: &str) -> bool {
+    match &key.server_name {
+        Some(name) if tls.server_name.is_none() => &**name == host,
+        _ => &*key.host == upstream_host,
+    }
+}
+
+fn destination(key: &OriginKey, client: Option<&Arc<TlsClient>>) -> Destination {
+    let security = match client.zip(key.server_name.as_deref()) {
+        None => Security::Plain,
+        Some((client, name)) => match crate::tls::server_name(name) {
+            Ok(name) => Security::Tls(client.config.clone(), name),
+            Err(_) => Security::Impossible,
+        },
+    };
+    Destination { host: key.host.clone(), port: key.port, security }
+}
+
+fn routes(plan: &Plan, previous: Option<&Live>, metrics: &Metrics) -> Vec<RouteLive> {
+    let before: HashMap<&str, &RouteLive> = previous
+        .iter()
+        .flat_map(|live| live.snapshot.plan.config.routes.iter().zip(live.routes.iter()))
+        .map(|(config, live)| (config.name.as_str(), live))
+        .collect();
+    let config = &plan.config;
+    config
+        .routes
+        .iter()
+        .map(|route| {
+            let in_flight = match before.get(route.name.as_str()) {
+                Some(live) => {
+                    live.in_flight.set_limit(route.limits.in_flight);
+                    live.in_flight.clone()
+                }
+                None => Gate::new(route.limits.in_flight),
+            };
+            let names: Vec<&str> = route.credentials.iter().map(|&i| config.credentials[i].name.as_str()).collect();
+            RouteLive {
+                metrics: metrics.route(&route.name),
+                in_flight,
+                credentials: (!names.is_empty()).then(|| names.join(",")),
+                origin: ArcSwapOption::empty(),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,148 @@
+//! Which route a request takes, by which way in, and for which tenant.
+
+use http::{HeaderMap, Method};
+
+use super::failure::Failure;
+use super::inbound::{Form, Inbound, is_loopback_name};
+use super::live::Live;
+use crate::config::model::{ListenAddr, Route, TenantSource};
+use crate::observe::Outcome;
+use crate::route::table::{Port, has_dot_segment};
+
+/// The longest name of a tenant in bytes.
+const TENANT_LIMIT: usize = 128;
+
+/// Where a connection arrived.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The address as configured.
+    pub address: ListenAddr,
+    /// The TCP port, once bound.
+    pub port: Option<u16>,
+    /// Whether it is the own port of a route.
+    pub kind: EntryKind,
+}
+
+/// Whether a listener serves all routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// `listen.proxy`
+    Shared,
+    /// A route's `listen`
+    OwnPort,
+}
+
+/// A request that a route claims.
+#[derive(Debug)]
+pub struct Matched {
+    /// The index of the route.
+    pub route: usize,
+    /// The name that it was matched by, which is the upstream's Host.
+    pub host: String,
+    /// What the host pattern captured.
+    pub captures: Vec<(String, String)>,
+    /// Bytes at the start of the path that only led here.
+    pub cut: usize,
+}
+
+/// Finds the route. Precedence: own port, then absolute-form, then Host, then prefix.
+pub fn find(live: &Live, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+    let matched = match entry.kind {
+        EntryKind::OwnPort => own_port(live, entry, inbound, method)?,
+        EntryKind::Shared => shared(live, entry, inbound, method)?,
+    };
+    let route = &live.snapshot.plan.config.routes[matched.route];
+    // A credential is bound to the path of its route: a path that a server would resolve could leave it.
+    if (route.path.is_some() || matched.cut > 0) && has_dot_segment(&inbound.path[matched.cut..]) {
+        return Err(Failure::new(Outcome::BadRequest, "dot segments in the path of a route that is bound to a path"));
+    }
+    Ok(matched)
+}
+
+fn own_port(live: &Live, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+    let Some(route) = live.own_port(&entry.address) else {
+        return Err(Failure::no_route("this port belongs to no route any more"));
+    };
+    let config = &live.snapshot.plan.config.routes[route];
+    if inbound.form == Form::Absolute && config.host.exact_name() != Some(&inbound.host) {
+        return Err(Failure::no_route(format!("this port belongs to route {}, which has another host", config.name)));
+    }
+    named(config, route, inbound.path, 0, method)
+}
+
+fn shared(live: &Live, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+    let plan = &live.snapshot.plan;
+    let port = Port { named: inbound.port, local: entry.port };
+    if let Some(found) = plan.table.find(&inbound.host, port, inbound.path, method) {
+        let captures = found.captures.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        return Ok(Matched { route: found.route, host: inbound.host.clone().into_owned(), captures, cut: 0 });
+    }
+    if inbound.form == Form::Origin && is_loopback_name(&inbound.host, &plan.config.listen.names) {
+        if let Some((route, length)) = plan.table.find_prefix(inbound.path) {
+            return named(&plan.config.routes[route], route, inbound.path, length, method);
+        }
+        return Err(Failure::no_route("no route has a prefix that this path begins with"));
+    }
+    Err(Failure::no_route(if plan.table.knows(&inbound.host) {
+        format!("no route of host {} allows this method, path and port", inbound.host)
+    } else {
+        format!("no route has the host {}", inbound.host)
+    }))
+}
+
+/// A way in that names its route: path and methods must still match.
+fn named(config: &Route, route: usize, path: &str, cut: usize, method: &Method) -> Result<Matched, Failure> {
+    let rest = if path.len() == cut { "/" } else { &path[cut..] };
+    if !config.path.as_deref().is_none_or(|wanted| begins_with(rest, wanted)) {
+        return Err(Failure::no_route(format!("route {} does not allow this path", config.name)));
+    }
+    if !config.methods.as_ref().is_none_or(|methods| methods.contains(method)) {
+        return Err(Failure::no_route(format!("route {} does not allow this method", config.name)));
+    }
+    // The configuration admits these ways in only for exact hosts.
+    let host = config.host.exact_name().unwrap_or_default().to_owned();
+    Ok(Matched { route, host, captures: Vec::new(), cut })
+}
+
+/// Whether a path begins with another one on a segment boundary.
+fn begins_with(path: &str, wanted: &str) -> bool {
+    path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || wanted.ends_with('/') || rest.starts_with('/'))
+}
+
+/// The tenant of a request, where its route asks for one.
+pub fn tenant(route: &Route, headers: &HeaderMap, captures: &[(String, String)]) -> Result<Option<String>, Failure> {
+    let named = match &route.tenant {
+        None => return Ok(None),
+        Some(TenantSource::Capture(name)) => captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()),
+        Some(TenantSource::Header(name)) => {
+            let mut values = headers.get_all(name).iter();
+            let first = values.next();
+            if values.any(|other| Some(other) != first) {
+                return Err(Failure::new(Outcome::TenantAmbiguous, format!("two different values of {name}")));
+            }
+            first.and_then(|value| value.to_str().ok()).map(str::to_owned)
+        }
+    };
+    match named.filter(|name| is_tenant(name)) {
+        Some(tenant) => Ok(Some(tenant)),
+        None => Err(Failure::new(Outcome::TenantUnknown, unknown_tenant(route))),
+    }
+}
+
+fn unknown_tenant(route: &Route) -> String {
+    let place = match &route.tenant {
+        Some(TenantSource::Header(name)) => format!("the header {name}"),
+        Some(TenantSource::Capture(name)) => format!("the capture {{{name}}} of the host"),
+        None => String::new(),
+    };
+    format!("route {} takes the tenant from {place}: it is absent or not of the form [A-Za-z0-9._-]{{1,128}}", route.name)
+}
+
+/// `[A-Za-z0-9._-]{1,128}`, never `..`, no leading dot.
+fn is_tenant(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= TENANT_LIMIT
+        && !name.contains("..")
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}

@@ -1,0 +1,62 @@
+//! The request path: listeners, checks, matching, credentials, sending, answers.
+//!
+//! [`request`] is the one straight function that a reader should begin with; each stage hands the
+//! next one what it needs. Failures leave by one table, [`failure`]. Callers: `cli::run`, tests.
+
+pub mod answer;
+pub mod failure;
+pub mod gate;
+pub mod held;
+pub mod hop;
+pub mod inbound;
+pub mod listener;
+pub mod live;
+pub mod matching;
+pub mod request;
+pub mod tally;
+pub mod worker_io;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::clock::SharedClock;
+use crate::observe::access::AccessLog;
+use crate::observe::metrics::Metrics;
+use crate::upstream::pool::Pool;
+use gate::Gate;
+use live::Live;
+
+/// What outlives a snapshot.
+pub struct Proxy {
+    /// The snapshot in use with what belongs to it.
+    pub live: ArcSwap<Live>,
+    /// Connections to upstreams.
+    pub pool: Pool,
+    /// The time of day.
+    pub clock: SharedClock,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+    /// The access log; `None` where it is off.
+    pub access: Option<AccessLog>,
+    /// Requests at one time.
+    pub in_flight: Gate,
+    /// Bytes of held bodies.
+    pub buffered: Gate,
+    /// `countersign-<random>`: how this process knows its own requests.
+    pub via: String,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Proxy")
+    }
+}
+
+/// Random bytes for one attempt's nonces; none when the system has none.
+fn random() -> Result<[u8; 32], failure::Failure> {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut bytes = [0; 32];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map(|()| bytes).map_err(|_| failure::Failure::overloaded("the system gives no random bytes"))
+}

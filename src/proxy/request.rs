@@ -1,0 +1,406 @@
+//! THE request path, top to bottom: check → match → tenant → credential → draft → body → sign → send → answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, VIA};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::Proxy;
+use super::answer::WorkerAnswer;
+use super::failure::{Failure, Then};
+use super::held::{Held, hold};
+use super::live::Live;
+use super::matching::{self, Entry, Matched};
+use super::tally::Tally;
+use super::{hop, inbound};
+use crate::config::model::Route;
+use crate::observe::Outcome;
+use crate::sign::SignContext;
+use crate::sign::seal::{Draft, Sealed, Step};
+use crate::snapshot::credential::{Instance, Value};
+use crate::snapshot::identity::TlsClient;
+use crate::upstream::body::{RequestBody, Streamed};
+use crate::upstream::lease::{Answer, Patience};
+use crate::upstream::pool::{Freshness, Origin};
+
+const JOB: HeaderName = HeaderName::from_static("countersign-job");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Longest name of a job that is logged, in bytes.
+const JOB_LIMIT: usize = 128;
+
+/// Answers one request of a worker; whatever fails becomes an answer too.
+pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incoming>) -> Response<WorkerAnswer> {
+    let live = proxy.live.load_full();
+    let (parts, body) = request.into_parts();
+    let mut tally = Box::new(Tally::start(proxy.clone(), live.clone(), &parts.method, &parts.uri));
+    match pass(&proxy, &live, &entry, parts, body, &mut tally).await {
+        Ok(answer) => {
+            let (mut head, body) = answer.into_parts();
+            hop::clean_answer(&mut head.headers);
+            tally.head(head.status.as_u16());
+            Response::from_parts(head, WorkerAnswer::upstream(body, tally))
+        }
+        Err(failure) => {
+            tally.head(failure.status().as_u16());
+            tally.error = Some(failure.name);
+            let route = tally.route.map(|route| live.snapshot.plan.config.routes[route].name.as_str());
+            tracing::debug!(error = failure.name.as_str(), route, detail = %failure.detail, "request refused");
+            failure.answer(route).map(|body| WorkerAnswer::own(body, tally))
+        }
+    }
+}
+
+/// What a request needs of its route, all of it there.
+struct Ready<'l> {
+    route: &'l Route,
+    index: usize,
+    instances: Vec<&'l Arc<Instance>>,
+    client: Option<&'l Arc<TlsClient>>,
+    matched: Matched,
+    tenant: Option<String>,
+}
+
+async fn pass(
+    proxy: &Arc<Proxy>,
+    live: &Live,
+    entry: &Entry,
+    parts: Parts,
+    body: Incoming,
+    tally: &mut Tally,
+) -> Result<Answer, Failure> {
+    let limits = &live.snapshot.plan.config.limits;
+    note_worker_headers(&parts.headers, tally);
+    let inbound = inbound::read(&parts, limits)?;
+    if inbound::has_passed(&parts.headers, &proxy.via) {
+        return Err(Failure::new(Outcome::Loop, "the request has already passed through this proxy"));
+    }
+    let matched = matching::find(live, entry, &inbound, &parts.method)?;
+    tally.route = Some(matched.route);
+    let ready = prepare(proxy, live, matched, &parts.headers)?;
+    tally.tenant.clone_from(&ready.tenant);
+    tally.shares = take_shares(proxy, live, ready.index)?;
+    let target = target(inbound.path, inbound.query, ready.matched.cut);
+    let mut draft = draft(&ready, parts, target)?;
+    draft.strip(&live.snapshot.plan.routes[ready.index].slots);
+    let body = take_body(proxy, live, &ready, &mut draft, body, tally).await?;
+    let origin = live.origin(&proxy.pool, ready.index, &ready.matched.host, ready.client);
+    exchange(proxy, live, &ready, &origin, draft, body, tally).await
+}
+
+/// Credentials and identity, before anything of the request is used up.
+fn prepare<'l>(proxy: &Proxy, live: &'l Live, matched: Matched, headers: &HeaderMap) -> Result<Ready<'l>, Failure> {
+    let snapshot = &live.snapshot;
+    let route = &snapshot.plan.config.routes[matched.route];
+    let tenant = matching::tenant(route, headers, &matched.captures)?;
+    let value = |name: &str| match name {
+        "tenant" => tenant.as_deref(),
+        _ => matched.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()),
+    };
+    let mut instances = Vec::with_capacity(route.credentials.len());
+    for &index in &route.credentials {
+        let credential = &snapshot.credentials[index];
+        let instance = credential.instance(value).map_err(|why| Failure::unavailable(&credential.name, &why))?;
+        instance.value().map_err(|why| Failure::unavailable(&credential.name, &why))?;
+        instances.push(instance);
+    }
+    let client = client(proxy, live, matched.route)?;
+    Ok(Ready { route, index: matched.route, instances, client, tenant, matched })
+}
+
+fn client<'l>(proxy: &Proxy, live: &'l Live, route: usize) -> Result<Option<&'l Arc<TlsClient>>, Failure> {
+    let Some(identity) = live.snapshot.plan.routes[route].identity else { return Ok(None) };
+    let state = &live.snapshot.identities[identity];
+    let name = &live.snapshot.plan.config.routes[route].name;
+    let unusable = |half: &str, why: String| Failure {
+        credential: Some(format!("route:{name}/{half}")),
+        ..Failure::new(Outcome::CredentialUnavailable, why)
+    };
+    let Some(client) = &state.client else {
+        let problem = state.problems().into_iter().next();
+        let (half, why) = match problem {
+            Some(p) => {
+                let half = if p.credential.ends_with("/ca") { "ca" } else { "client_cert" };
+                (half, format!("route {name}: secret {}: {}", p.secret, p.reason))
+            }
+            None => ("client_cert", format!("route {name} has no usable client identity")),
+        };
+        return Err(unusable(half, why));
+    };
+    if client.not_after.is_some_and(|end| end < proxy.clock.now()) {
+        return Err(unusable("client_cert", format!("route {name}: the client certificate has expired")));
+    }
+    Ok(Some(client))
+}
+
+fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<super::gate::Share>; 2], Failure> {
+    let all = proxy.in_flight.take(1).ok_or_else(|| Failure::overloaded("limits.in_flight requests are under way"))?;
+    let own = live.routes[route].in_flight.take(1);
+    let own = own.ok_or_else(|| Failure::overloaded("limits.in_flight requests of this route are under way"))?;
+    Ok([Some(all), Some(own)])
+}
+
+/// What leaves as the request target: the worker's bytes without the prefix that led here.
+fn target(path: &str, query: Option<&str>, cut: usize) -> String {
+    let path = &path[cut..];
+    let mut target = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1) + 64);
+    target.push_str(if path.is_empty() { "/" } else { path });
+    if let Some(query) = query {
+        target.push('?');
+        target.push_str(query);
+    }
+    target
+}
+
+fn draft(ready: &Ready<'_>, parts: Parts, target: String) -> Result<Draft, Failure> {
+    let mut headers = parts.headers;
+    if let Some(crate::config::model::TenantSource::Header(name)) = &ready.route.tenant {
+        headers.remove(name);
+    }
+    hop::clean_request(&mut headers)?;
+    Ok(Draft { method: parts.method, tls: ready.route.upstream.tls, host: upstream_host(ready), target, headers })
+}
+
+/// The Host that the upstream sees: the name matched by, and a port only where `upstream` names that host with one.
+fn upstream_host(ready: &Ready<'_>) -> String {
+    let upstream = &ready.route.upstream;
+    let default = if upstream.tls { 443 } else { 80 };
+    let same = upstream.host.as_deref() == Some(&*ready.matched.host);
+    if same && upstream.port != default {
+        format!("{}:{}", ready.matched.host, upstream.port)
+    } else {
+        ready.matched.host.clone()
+    }
+}
+
+/// The body as it goes up.
+enum Outgoing {
+    /// Passed on as it comes; there is one attempt once a byte of it was sent.
+    Streamed(RequestBody),
+    /// Held; there can be a second attempt.
+    Held(Held),
+}
+
+async fn take_body(
+    proxy: &Proxy,
+    live: &Live,
+    ready: &Ready<'_>,
+    draft: &mut Draft,
+    body: Incoming,
+    tally: &Tally,
+) -> Result<Outgoing, Failure> {
+    let limits = &ready.route.limits;
+    let length = body.size_hint().exact();
+    if let (Some(length), Some(limit)) = (length, limits.request_body) {
+        if length > limit {
+            let why = format!("the request body has {length} bytes, at most {limit} (limits.request_body)");
+            return Err(Failure { then: Then::Close, ..Failure::new(Outcome::BodyTooLarge, why) });
+        }
+    }
+    let covered = live.snapshot.plan.routes[ready.index].needs_body;
+    let replayable = length.is_some_and(|length| length <= limits.replay_body as u64);
+    let may_fall_back = ready.instances.iter().any(|instance| instance.fallback(proxy.clock.now()).is_some());
+    if covered || (replayable && may_fall_back) {
+        let limit = limits.request_body.map_or(limits.signed_body, |limit| limits.signed_body.min(limit as usize));
+        let held = hold(body, limit, &proxy.buffered, ready.route.timeouts.body).await?;
+        if length.is_none() {
+            // What came in chunks leaves with its length.
+            draft.headers.insert(CONTENT_LENGTH, HeaderValue::from(held.bytes.len()));
+        }
+        return Ok(Outgoing::Held(held));
+    }
+    if body.is_end_stream() {
+        tally.progress.finish();
+        return Ok(Outgoing::Streamed(RequestBody::Empty));
+    }
+    let streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
+    Ok(Outgoing::Streamed(RequestBody::Streamed(streamed)))
+}
+
+/// Sends, and once more with the previous secret where a rotation may have come too early for the upstream.
+async fn exchange(
+    proxy: &Proxy,
+    live: &Live,
+    ready: &Ready<'_>,
+    origin: &Arc<Origin>,
+    draft: Draft,
+    body: Outgoing,
+    tally: &mut Tally,
+) -> Result<Answer, Failure> {
+    let attempt = Attempt { proxy, live, ready, origin };
+    let newest: Vec<&Arc<Value>> = ready.instances.iter().filter_map(|instance| instance.current.as_ref()).collect();
+    let held = match body {
+        Outgoing::Streamed(RequestBody::Empty) => None,
+        Outgoing::Streamed(body) => return attempt.once(draft, body, None, &newest, tally).await,
+        Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)).map(|(bytes, held)| (bytes, held)),
+    };
+    let bytes = held.as_ref().map(|(bytes, _)| bytes);
+    let spare = attempt.previous().map(|values| (values, draft.clone()));
+    let answer = attempt.once(draft, held_body(bytes), bytes, &newest, tally).await?;
+    if answer.status() != StatusCode::UNAUTHORIZED {
+        for value in &newest {
+            value.accepted.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        return Ok(answer);
+    }
+    let Some((values, draft)) = spare else { return Ok(answer) };
+    attempt.note_fallback();
+    drop(answer);
+    attempt.once(draft, held_body(bytes), bytes, &values, tally).await
+}
+
+fn held_body(bytes: Option<&Bytes>) -> RequestBody {
+    match bytes {
+        Some(bytes) if !bytes.is_empty() => RequestBody::Held(Some(bytes.clone())),
+        _ => RequestBody::Empty,
+    }
+}
+
+struct Attempt<'a> {
+    proxy: &'a Proxy,
+    live: &'a Live,
+    ready: &'a Ready<'a>,
+    origin: &'a Arc<Origin>,
+}
+
+impl Attempt<'_> {
+    /// The previous values, where at least one credential has one that may be used.
+    fn previous(&self) -> Option<Vec<&Arc<Value>>> {
+        let now = self.proxy.clock.now();
+        let instances = &self.ready.instances;
+        if !instances.iter().any(|instance| instance.fallback(now).is_some()) {
+            return None;
+        }
+        Some(instances.iter().filter_map(|i| i.fallback(now).or(i.current.as_ref())).collect())
+    }
+
+    /// Never silent: a warning, a counter, and the credential's health.
+    fn note_fallback(&self) {
+        let now = self.proxy.clock.now();
+        for (instance, &index) in self.ready.instances.iter().zip(&self.ready.route.credentials) {
+            if instance.fallback(now).is_some() {
+                let credential = &self.live.snapshot.credentials[index].name;
+                instance.fell_back.store(true, std::sync::atomic::Ordering::Relaxed);
+                self.proxy.metrics.credential(credential).fallbacks.inc();
+                tracing::warn!(
+                    credential,
+                    route = self.ready.route.name,
+                    "the upstream answered 401 to the newest secret; trying the previous one"
+                );
+            }
+        }
+    }
+
+    /// One attempt; a second connection only when a used one turned out to be closed and nothing was sent.
+    async fn once(
+        &self,
+        mut draft: Draft,
+        mut body: RequestBody,
+        signed: Option<&Bytes>,
+        values: &[&Arc<Value>],
+        tally: &mut Tally,
+    ) -> Result<Answer, Failure> {
+        let timeouts = &self.ready.route.timeouts;
+        let patience = Patience { response: timeouts.response, body: timeouts.body };
+        let mut freshness = Freshness::Any;
+        if let Some(bytes) = signed {
+            tally.progress.finish();
+            if tally.attempts == 0 {
+                tally.progress.count(bytes.len() as u64);
+            }
+        }
+        loop {
+            let began = Instant::now();
+            tally.attempts += 1;
+            let leased = self.proxy.pool.checkout(self.origin, freshness, timeouts.connect, timeouts.pool).await;
+            tally.upstream += began.elapsed();
+            let lease = leased?;
+            if lease.peer_is_local() {
+                add_via(&mut draft.headers, &self.proxy.via);
+            }
+            let used = lease.was_used();
+            let request = self.seal(draft, signed, values)?.into_request(body);
+            let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
+            let began = Instant::now();
+            let sent = lease.send(request, &tally.progress, patience).await;
+            tally.upstream += began.elapsed();
+            match sent {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => match failed.unsent {
+                    Some(request) if used && freshness == Freshness::Any => {
+                        freshness = Freshness::New;
+                        (draft, body) = self.unseal(*request);
+                    }
+                    _ => return Err(failed.error.into()),
+                },
+            }
+        }
+    }
+
+    fn seal(&self, draft: Draft, body: Option<&Bytes>, values: &[&Arc<Value>]) -> Result<Sealed, Failure> {
+        let snapshot = &self.live.snapshot;
+        if self.ready.route.credentials.is_empty() {
+            return Ok(draft.unsigned());
+        }
+        let steps: Vec<Step<'_>> = self
+            .ready
+            .route
+            .credentials
+            .iter()
+            .zip(values)
+            .map(|(&index, value)| Step { signer: &snapshot.credentials[index].signer, keys: &value.keys })
+            .collect();
+        // Every credential of the route, or nothing leaves.
+        if steps.len() != self.ready.route.credentials.len() {
+            return Err(Failure::new(Outcome::CredentialUnavailable, "a credential of the route has no value"));
+        }
+        let captures: Vec<(&str, &str)> =
+            self.ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let context = SignContext {
+            now: self.proxy.clock.now(),
+            random: super::random()?,
+            fixed_nonce: None,
+            tenant: self.ready.tenant.as_deref(),
+            captures: &captures,
+        };
+        let empty = Bytes::new();
+        let covered = self.live.snapshot.plan.routes[self.ready.index].needs_body;
+        let body = if covered { Some(body.unwrap_or(&empty).as_ref()) } else { None };
+        draft.seal(&steps, body, &context).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
+    }
+
+    /// A request that was not sent, without what signing put in: every attempt is signed anew.
+    fn unseal(&self, request: Request<RequestBody>) -> (Draft, RequestBody) {
+        let (parts, body) = request.into_parts();
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let mut headers = parts.headers;
+        headers.remove(http::header::HOST);
+        let host = upstream_host(self.ready);
+        let mut draft = Draft { method: parts.method, tls: self.ready.route.upstream.tls, host, target, headers };
+        draft.strip(&self.live.snapshot.plan.routes[self.ready.index].slots);
+        (draft, body)
+    }
+}
+
+/// Towards this machine and private networks only: `Via` makes a loop visible.
+fn add_via(headers: &mut HeaderMap, via: &str) {
+    let ours = |line: &HeaderValue| line.as_bytes().ends_with(via.as_bytes());
+    if headers.get_all(VIA).iter().any(ours) {
+        return;
+    }
+    if let Ok(line) = HeaderValue::try_from(format!("1.1 {via}")) {
+        headers.append(VIA, line);
+    }
+}
+
+/// What the worker says of itself, for the access line.
+fn note_worker_headers(headers: &HeaderMap, tally: &mut Tally) {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    tally.job = text(&JOB).map(|job| job.chars().take(JOB_LIMIT).collect());
+    // W3C trace context: version-traceid-parentid-flags.
+    tally.trace_id = text(&TRACEPARENT).and_then(|line| line.split('-').nth(1)).filter(|id| id.len() == 32).map(str::to_owned);
+}

@@ -1,0 +1,202 @@
+//! A worker's connection below HTTP: ends slow heads, and turns the HTTP library's own bare error
+//! answers into ones that carry `Countersign-Error`, so that nobody takes them for the upstream's.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::failure::{Failure, Then};
+use crate::observe::Outcome;
+
+/// From the first byte of a head to its end.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The library's own answers are a status line and two short headers.
+const BARE_ANSWER: usize = 160;
+
+/// What the connection is doing; shared between its bytes and its requests.
+#[derive(Debug)]
+pub struct Activity {
+    phase: AtomicU8,
+    requests: AtomicU64,
+}
+
+const IDLE: u8 = 0;
+const READING_HEAD: u8 = 1;
+const ANSWERING: u8 = 2;
+const ANSWER_ENDS: u8 = 3;
+
+impl Activity {
+    /// Nothing has happened yet.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { phase: AtomicU8::new(IDLE), requests: AtomicU64::new(0) })
+    }
+
+    /// A request's head was read.
+    pub fn request_begins(&self) {
+        self.phase.store(ANSWERING, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The last byte of an answer was handed over.
+    pub fn answer_ends(&self) {
+        let _ = self.phase.compare_exchange(ANSWERING, ANSWER_ENDS, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// How many requests there were, where none is under way.
+    pub fn idle_after(&self) -> Option<u64> {
+        let idle = matches!(self.phase.load(Ordering::Relaxed), IDLE | ANSWER_ENDS);
+        idle.then(|| self.requests.load(Ordering::Relaxed))
+    }
+
+    fn is(&self, phase: u8) -> bool {
+        self.phase.load(Ordering::Relaxed) == phase
+    }
+}
+
+/// Bytes of a worker's connection.
+pub struct WorkerIo<S> {
+    inner: S,
+    activity: Arc<Activity>,
+    slow_head: Option<Pin<Box<Sleep>>>,
+    replacement: Option<Replacement>,
+    /// The names of the errors that replaced a bare answer, for the metrics.
+    pub replaced: Arc<AtomicU8>,
+}
+
+struct Replacement {
+    bytes: Vec<u8>,
+    written: usize,
+    stands_for: usize,
+}
+
+impl<S> WorkerIo<S> {
+    /// Wraps a connection.
+    pub fn new(inner: S, activity: Arc<Activity>) -> Self {
+        Self { inner, activity, slow_head: None, replacement: None, replaced: Arc::default() }
+    }
+
+    fn poll_slow_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.activity.is(READING_HEAD) {
+            self.slow_head = None;
+            return Poll::Pending;
+        }
+        let timer = self.slow_head.get_or_insert_with(|| Box::pin(sleep(HEAD_TIMEOUT)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request head took too long")))
+    }
+
+    /// Whether all of `written` bytes were the end of an answer, after which the connection is idle.
+    fn note_written(&self, complete: bool) {
+        if complete {
+            let _ = self.activity.phase.compare_exchange(ANSWER_ENDS, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// The answer that stands for a bare one, when `buf` is one.
+    fn replacement_of(&self, buf: &[u8]) -> Option<Replacement> {
+        let bare = buf.len() < BARE_ANSWER && buf.starts_with(b"HTTP/1.1 4") && buf.ends_with(b"\r\n\r\n");
+        if !bare || !(self.activity.is(IDLE) || self.activity.is(READING_HEAD)) {
+            return None;
+        }
+        let failure = match buf.get(9..12) {
+            Some(b"431" | b"414") => Failure { then: Then::Close, ..Failure::new(Outcome::HeadersTooLarge, "the request head is over [limits] head or headers") },
+            _ => Failure::bad_request("the request head is malformed"),
+        };
+        self.replaced.store(failure.name.index() as u8 + 1, Ordering::Relaxed);
+        Some(Replacement { bytes: raw_answer(&failure), written: 0, stands_for: buf.len() })
+    }
+}
+
+impl<S: AsyncWrite + Unpin> WorkerIo<S> {
+    fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(replacement) = self.replacement.as_mut() else { return Poll::Ready(Ok(0)) };
+        while replacement.written < replacement.bytes.len() {
+            let rest = &replacement.bytes[replacement.written..];
+            let count = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            replacement.written += count;
+        }
+        let stands_for = replacement.stands_for;
+        self.replacement = None;
+        Poll::Ready(Ok(stands_for))
+    }
+}
+
+/// A failure as HTTP/1.1 text, for where no library writes it.
+fn raw_answer(failure: &Failure) -> Vec<u8> {
+    let answer = failure.answer(None);
+    let mut out = format!("HTTP/1.1 {}\r\n", answer.status()).into_bytes();
+    for (name, value) in answer.headers() {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(answer.body());
+    out
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WorkerIo<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                if buf.filled().len() > before && this.activity.idle_after().is_some() {
+                    this.activity.phase.store(READING_HEAD, Ordering::Relaxed);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => this.poll_slow_head(cx),
+            ready => ready,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WorkerIo<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.replacement.is_none() {
+            this.replacement = this.replacement_of(buf);
+        }
+        if this.replacement.is_some() {
+            return this.poll_replacement(cx);
+        }
+        let count = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+        this.note_written(count == buf.len());
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.replacement.is_some() || bufs.len() == 1 {
+            let only = bufs.first().map_or(&[][..], |buf| &**buf);
+            return Pin::new(this).poll_write(cx, only);
+        }
+        let count = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
+        let all: usize = bufs.iter().map(|buf| buf.len()).sum();
+        this.note_written(count == all);
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}

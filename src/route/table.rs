@@ -1,0 +1,215 @@
+//! From a request's host, path and method to a route, at a cost that does not grow with the number of routes.
+//!
+//! Exact hosts are one hash lookup; patterns are looked up by their literal end; within a host, paths
+//! are looked up segment by segment from the longest. Order of specificity: exact host before wildcard
+//! or capture, then longest path, then methods given before not given.
+
+use std::collections::HashMap;
+
+use http::Method;
+
+use super::host::HostPattern;
+
+/// What the table needs to know of one route.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// The `host`.
+    pub host: &'a HostPattern,
+    /// The `path`.
+    pub path: Option<&'a str>,
+    /// The `methods`.
+    pub methods: Option<&'a [Method]>,
+    /// The port that the upstream is reached at; a request may name it.
+    pub upstream_port: u16,
+    /// The `prefix` way in.
+    pub prefix: Option<&'a str>,
+}
+
+/// A compiled set of routes; answers with their indexes.
+#[derive(Debug, Default)]
+pub struct Table {
+    exact: HashMap<Box<str>, Host>,
+    patterns: HashMap<Box<str>, Vec<(HostPattern, Host)>>,
+    prefixes: HashMap<Box<str>, usize>,
+    longest_prefix: usize,
+}
+
+/// A route that claims a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<'t, 'h> {
+    /// The index of the route.
+    pub route: usize,
+    /// What the host pattern captured.
+    pub captures: Vec<(&'t str, &'h str)>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    by_path: HashMap<Box<str>, Vec<Candidate>>,
+    any_path: Vec<Candidate>,
+    longest_path: usize,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    route: usize,
+    methods: Option<Box<[Method]>>,
+    port: Option<u16>,
+    upstream_port: u16,
+}
+
+/// The port that a request's authority named, and what else is usual where it arrived.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Port {
+    /// As in the authority.
+    pub named: Option<u16>,
+    /// The port that the request arrived at.
+    pub local: Option<u16>,
+}
+
+impl Table {
+    /// Compiles routes; their order gives the indexes.
+    pub fn build<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> Self {
+        let mut table = Self::default();
+        for (route, entry) in entries.into_iter().enumerate() {
+            if let Some(prefix) = entry.prefix {
+                table.longest_prefix = table.longest_prefix.max(prefix.len());
+                table.prefixes.insert(prefix.into(), route);
+            }
+            table.host_mut(entry.host).insert(route, &entry);
+        }
+        for hosts in table.patterns.values_mut() {
+            hosts.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.literal_bytes()));
+        }
+        table
+    }
+
+    fn host_mut(&mut self, pattern: &HostPattern) -> &mut Host {
+        if let Some(name) = pattern.exact_name() {
+            return self.exact.entry(name.into()).or_default();
+        }
+        let hosts = self.patterns.entry(pattern.literal_suffix().into()).or_default();
+        let at = match hosts.iter().position(|(known, _)| known == pattern) {
+            Some(at) => at,
+            None => {
+                hosts.push((pattern.clone(), Host::default()));
+                hosts.len() - 1
+            }
+        };
+        &mut hosts[at].1
+    }
+
+    /// The route of a host (lower case, without port), path and method.
+    pub fn find<'t, 'h>(&'t self, host: &'h str, port: Port, path: &str, method: &Method) -> Option<Found<'t, 'h>> {
+        if let Some(entry) = self.exact.get(host) {
+            if let Some(route) = entry.find(port, path, method) {
+                return Some(Found { route, captures: Vec::new() });
+            }
+        }
+        if self.patterns.is_empty() {
+            return None;
+        }
+        // Suffixes from the longest: "b.c", "c", "" for "a.b.c".
+        let starts = host.match_indices('.').map(|(i, _)| i + 1).chain(std::iter::once(host.len()));
+        for start in starts {
+            for (pattern, entry) in self.patterns.get(&host[start..]).into_iter().flatten() {
+                let mut captures = Vec::new();
+                if pattern.matches(host, &mut captures) {
+                    if let Some(route) = entry.find(port, path, method) {
+                        return Some(Found { route, captures });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether any route has this host, whatever its path and methods; for messages.
+    pub fn knows(&self, host: &str) -> bool {
+        self.exact.contains_key(host)
+            || host.match_indices('.').map(|(i, _)| i + 1).chain(std::iter::once(host.len())).any(|start| {
+                let mut scratch = Vec::new();
+                let mut hosts = self.patterns.get(&host[start..]).into_iter().flatten();
+                hosts.any(|(pattern, _)| pattern.matches(host, &mut scratch))
+            })
+    }
+
+    /// The route whose `prefix` the path begins with, the longest, on a segment boundary, byte for byte.
+    /// Answers the route and the length of the prefix.
+    pub fn find_prefix(&self, path: &str) -> Option<(usize, usize)> {
+        boundaries(path, self.longest_prefix).find_map(|end| self.prefixes.get(&path[..end]).map(|&route| (route, end)))
+    }
+}
+
+impl Host {
+    fn insert(&mut self, route: usize, entry: &Entry<'_>) {
+        let candidate = Candidate {
+            route,
+            methods: entry.methods.map(Into::into),
+            port: entry.host.port(),
+            upstream_port: entry.upstream_port,
+        };
+        let list = match entry.path {
+            None | Some("/") => &mut self.any_path,
+            Some(path) => {
+                self.longest_path = self.longest_path.max(path.len());
+                self.by_path.entry(path.into()).or_default()
+            }
+        };
+        // Those with a port first, then those with methods: the more specific are asked first.
+        let rank = |c: &Candidate| (c.port.is_none(), c.methods.is_none());
+        let at = list.partition_point(|known| rank(known) <= rank(&candidate));
+        list.insert(at, candidate);
+    }
+
+    fn find(&self, port: Port, path: &str, method: &Method) -> Option<usize> {
+        let longest = |list: &[Candidate]| list.iter().find(|c| c.accepts(port, method)).map(|c| c.route);
+        if !self.by_path.is_empty() {
+            let found = boundaries(path, self.longest_path)
+                .find_map(|end| self.by_path.get(&path[..end]).and_then(|list| longest(list)));
+            if found.is_some() {
+                return found;
+            }
+        }
+        longest(&self.any_path)
+    }
+}
+
+impl Candidate {
+    fn accepts(&self, port: Port, method: &Method) -> bool {
+        let port_fits = match (self.port, port.named) {
+            (Some(wanted), named) => named == Some(wanted),
+            (None, None) => true,
+            (None, Some(named)) => {
+                named == 80 || named == 443 || named == self.upstream_port || Some(named) == port.local
+            }
+        };
+        port_fits && self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    }
+}
+
+/// The ends of all prefixes of `path` that stop at a segment boundary, longest first: the whole path,
+/// each `/` with it and without it. None longer than `limit`.
+fn boundaries(path: &str, limit: usize) -> impl Iterator<Item = usize> {
+    let bytes = path.as_bytes();
+    (1..=bytes.len().min(limit)).rev().filter(move |&end| {
+        end == bytes.len() || bytes[end] == b'/' || bytes[end - 1] == b'/'
+    })
+}
+
+/// Whether a path has a segment that a server may resolve: `.` or `..`, with dots, slashes or backslashes escaped or not.
+pub fn has_dot_segment(path: &str) -> bool {
+    // Fast way: no dot at all, or none that could be a whole segment.
+    if !path.contains("/.") && !path.contains('%') && !path.contains('\\') {
+        return false;
+    }
+    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
+    plain.split('/').any(|segment| {
+        let name = segment.split(';').next().unwrap_or(segment);
+        name == "." || name == ".."
+    })
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

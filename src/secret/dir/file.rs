@@ -1,0 +1,180 @@
+//! One file: its metadata, its content or the reason why there is none.
+
+use std::ffi::CStr;
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
+
+use ring::{hmac, rand};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
+use rustix::io::{Errno, read};
+use zeroize::Zeroizing;
+
+use crate::secret::value::{BadReason, SecretBytes};
+
+/// Device and inode number: which file it is, whatever it is called.
+pub type Inode = (u64, u64);
+
+/// What is compared to tell whether a file changed. Times in seconds and nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Device and inode.
+    pub inode: Inode,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content.
+    pub mtime: (i64, i64),
+    /// Last change of anything, names included.
+    pub ctime: (i64, i64),
+}
+
+impl Stat {
+    /// Of what a path leads to; `None` when it leads nowhere.
+    pub fn read(path: &std::path::Path) -> Option<Self> {
+        rustix::fs::stat(path).ok().as_ref().map(Self::of)
+    }
+
+    #[allow(clippy::unnecessary_cast)] // the widths differ between architectures
+    pub(super) fn of(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            inode: inode(stat),
+            size: stat.st_size as u64,
+            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+}
+
+#[allow(clippy::unnecessary_cast)] // the widths differ between architectures
+pub(super) fn inode(stat: &rustix::fs::Stat) -> Inode {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// How reading a file ended.
+pub(super) enum Read {
+    /// It is gone: the listing that named it is out of date.
+    Gone,
+    /// It changed while it was read.
+    Changing(Stat),
+    /// Read, or known to be unusable. The metadata are those from before the content was read.
+    Done(Option<Stat>, Result<SecretBytes, BadReason>),
+}
+
+/// Reads a file of at most `limit` bytes without ever waiting for it.
+pub(super) fn read_file(dir: impl AsFd, name: &CStr, limit: u64) -> Read {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = match openat(dir.as_fd(), name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Read::Gone,
+        Err(Errno::NXIO) => return Read::Done(None, Err(BadReason::NotRegular("socket"))),
+        Err(error) => {
+            let stat = rustix::fs::statat(dir, name, rustix::fs::AtFlags::empty()).ok();
+            return Read::Done(stat.as_ref().map(Stat::of), Err(unreadable(error, stat.as_ref())));
+        }
+    };
+    // Metadata before the content: a change in between is then seen as a change next time.
+    let stat = match fstat(&file) {
+        Ok(stat) => stat,
+        Err(error) => return Read::Done(None, Err(unreadable(error, None))),
+    };
+    if let Some(kind) = other_kind(FileType::from_raw_mode(stat.st_mode)) {
+        return Read::Done(None, Err(BadReason::NotRegular(kind)));
+    }
+    let before = Stat::of(&stat);
+    let content = content(&file, before.size, limit);
+    match fstat(&file) {
+        Ok(after) if Stat::of(&after) == before => Read::Done(Some(before), content),
+        Ok(after) if unlinked(&before, &Stat::of(&after)) => Read::Done(Some(before), content),
+        _ => Read::Changing(before),
+    }
+}
+
+/// Only the number of names or the mode changed: the content is whole.
+fn unlinked(before: &Stat, after: &Stat) -> bool {
+    before.inode == after.inode && before.size == after.size && before.mtime == after.mtime
+}
+
+fn content(file: &OwnedFd, size: u64, limit: u64) -> Result<SecretBytes, BadReason> {
+    if size > limit {
+        return Err(BadReason::TooLarge { size, limit });
+    }
+    // One byte more than it should be, so that a file which grew is noticed; never grown, so
+    // that no copy is left behind by a reallocation.
+    let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+    let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1).min(most);
+    let mut buffer = Zeroizing::new(vec![0; room]);
+    let mut filled = 0;
+    while filled < room {
+        match read(file, &mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(unreadable(error, None)),
+        }
+    }
+    if filled as u64 > limit {
+        return Err(BadReason::TooLarge { size: filled as u64, limit });
+    }
+    if filled == 0 {
+        return Err(BadReason::Empty);
+    }
+    // What grew beyond its size while it was read is dropped by the caller as changing.
+    Ok(SecretBytes::new(buffer[..filled].to_vec()))
+}
+
+/// What it is when it is no regular file.
+pub(super) fn other_kind(kind: FileType) -> Option<&'static str> {
+    match kind {
+        FileType::RegularFile => None,
+        FileType::Directory => Some("directory"),
+        FileType::Fifo => Some("FIFO"),
+        FileType::Socket => Some("socket"),
+        FileType::CharacterDevice | FileType::BlockDevice => Some("device"),
+        _ => Some("unknown kind"),
+    }
+}
+
+/// The operating system's reason, with what helps to mend it when a permission is missing.
+pub(super) fn unreadable(error: Errno, stat: Option<&rustix::fs::Stat>) -> BadReason {
+    let mut text = match error {
+        Errno::ACCESS | Errno::PERM => "permission denied".to_owned(),
+        other => std::io::Error::from(other).to_string(),
+    };
+    if let (Errno::ACCESS | Errno::PERM, Some(stat)) = (error, stat) {
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
+        let _ = write!(text, " (mode {mode:04o}, owner {uid}:{gid}, running as {}:{};", own.0, own.1);
+        text.push_str(" on Kubernetes set securityContext.fsGroup, and defaultMode 0440)");
+    }
+    BadReason::Unreadable(text)
+}
+
+/// Equal for equal contents, different from process to process.
+pub(super) fn digest(content: &Result<SecretBytes, BadReason>) -> [u8; 32] {
+    static KEY: OnceLock<Option<hmac::Key>> = OnceLock::new();
+    let key = KEY.get_or_init(|| hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new()).ok());
+    let mut out = [0; 32];
+    // Without randomness from the system there is no TLS either; an unkeyed digest never leaves
+    // the process.
+    let fallback;
+    let key = match key {
+        Some(key) => key,
+        None => {
+            fallback = hmac::Key::new(hmac::HMAC_SHA256, b"");
+            &fallback
+        }
+    };
+    let mut context = hmac::Context::with_key(key);
+    match content {
+        Ok(bytes) => {
+            context.update(b"good");
+            context.update(bytes.expose());
+        }
+        Err(reason) => {
+            context.update(b"bad ");
+            context.update(reason.to_string().as_bytes());
+        }
+    }
+    out.copy_from_slice(context.sign().as_ref());
+    out
+}

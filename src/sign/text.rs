@@ -1,0 +1,25 @@
+//! What all schemes share: header values marked sensitive, secrets as text, masks.
+
+use std::fmt::Display;
+
+use http::HeaderValue;
+
+use super::SignError;
+use crate::secret::value::SecretBytes;
+
+/// A header value that the HTTP library neither logs nor puts into a compression table.
+pub(super) fn sensitive(value: &[u8], name: &str) -> Result<HeaderValue, SignError> {
+    let mut value = HeaderValue::from_bytes(value).map_err(|_| SignError::NotAHeader(name.to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Text that `Kind::load` has checked to be UTF-8.
+pub(super) fn text_of(secret: &SecretBytes) -> Result<&str, SignError> {
+    std::str::from_utf8(secret.expose()).map_err(|_| SignError::Missing("secret".to_owned()))
+}
+
+/// What stands for a secret where people read: its name in brackets.
+pub(super) fn mask(name: impl Display) -> String {
+    format!("[{name}]")
+}

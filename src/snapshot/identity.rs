@@ -1,0 +1,297 @@
+//! Client identities: certificate, key and roots of one or more routes as a TLS client.
+//!
+//! A new identity is a new [`TlsClient`] with its own session store, so that no session of the old
+//! one is ever resumed; the old one is marked as retired, and the pool closes its connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustls::ClientConfig;
+
+use super::Moment;
+use super::health::{Health, Problem};
+use crate::clock::Timestamp;
+use crate::config::model::{OnMissing, RouteTls, TlsVersion};
+use crate::secret::name::NamePattern;
+use crate::secret::set::SecretSet;
+use crate::secret::value::BadReason;
+use crate::tls;
+
+/// Which files make an identity.
+#[derive(Clone, Debug)]
+pub struct IdentitySpec {
+    /// PEM certificate chain.
+    pub client_cert: Option<NamePattern>,
+    /// PEM key.
+    pub client_key: Option<NamePattern>,
+    /// PEM roots; `None` is the public ones.
+    pub ca: Option<NamePattern>,
+    /// Minimum version.
+    pub min: TlsVersion,
+    /// The first route that uses it; names the identity in messages.
+    pub first_route: String,
+}
+
+impl PartialEq for IdentitySpec {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.client_cert, &self.client_key, &self.ca, self.min)
+            == (&other.client_cert, &other.client_key, &other.ca, other.min)
+    }
+}
+
+impl Eq for IdentitySpec {}
+
+impl std::hash::Hash for IdentitySpec {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (&self.client_cert, &self.client_key, &self.ca, self.min).hash(state);
+    }
+}
+
+impl IdentitySpec {
+    /// The identity of a route's `tls` table.
+    pub fn of(tls: &RouteTls) -> Self {
+        let name = |spanned: &Option<crate::config::model::Spanned<NamePattern>>| spanned.as_ref().map(|s| s.value.clone());
+        let client_cert = name(&tls.client_cert);
+        Self {
+            // One file may hold both.
+            client_key: name(&tls.client_key).or_else(|| client_cert.clone()),
+            client_cert,
+            ca: name(&tls.ca),
+            min: tls.min,
+            first_route: String::new(),
+        }
+    }
+}
+
+/// TLS towards upstreams with one identity.
+#[derive(Debug)]
+pub struct TlsClient {
+    id: u64,
+    /// For new connections.
+    pub config: Arc<ClientConfig>,
+    /// The end of the client certificate.
+    pub not_after: Option<Timestamp>,
+    retired: AtomicBool,
+}
+
+impl TlsClient {
+    /// Unique in the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether a newer identity has replaced it.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// From now on its connections take no new request.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One half of an identity (the certificate pair, or the roots) as the admin interface shows it.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its health.
+    pub health: Health,
+    /// Why it is not [`Health::Ok`].
+    pub bad: Option<(NamePattern, BadReason)>,
+    /// 8 hex digits.
+    pub fingerprint: Option<String>,
+    /// When the value in use was read.
+    pub loaded_at: Option<Timestamp>,
+    /// The end of the certificate.
+    pub expires_at: Option<Timestamp>,
+    /// The generation of the value in use.
+    pub generation: u64,
+    digest: [u8; 32],
+}
+
+/// An identity as of one generation of secrets.
+#[derive(Debug)]
+pub struct IdentityState {
+    /// Which files.
+    pub spec: IdentitySpec,
+    /// The newest good client; `None` when there never was one.
+    pub client: Option<Arc<TlsClient>>,
+    /// The certificate and its key, where the route has one.
+    pub pair: Option<Part>,
+    /// The roots, where the route has its own.
+    pub roots: Option<Part>,
+    digests: [[u8; 32]; 3],
+    good_pair: Option<Arc<tls::Identity>>,
+    good_roots: Option<Arc<tls::Roots>>,
+}
+
+impl IdentityState {
+    /// Compiles. A bad pair or bad roots keep the last good ones.
+    pub fn compile(
+        spec: &IdentitySpec,
+        set: &SecretSet,
+        before: Option<&Arc<Self>>,
+        on_missing: OnMissing,
+        moment: Moment,
+    ) -> Arc<Self> {
+        let digest = |name: &Option<NamePattern>| name.as_ref().map_or([0; 32], |name| set.digest(name.as_str()));
+        let digests = [digest(&spec.client_cert), digest(&spec.client_key), digest(&spec.ca)];
+        if let Some(before) = before {
+            if before.digests == digests && before.spec.first_route == spec.first_route {
+                return before.clone();
+            }
+        }
+        let (pair, good_pair) = half(
+            spec.client_cert.as_ref(),
+            before.and_then(|b| b.pair.as_ref().zip(b.good_pair.as_ref())),
+            on_missing,
+            set.generation,
+            moment,
+            |cert| load_pair(cert, spec.client_key.as_ref().unwrap_or(cert), set, moment.now),
+            |pair| Some(pair.not_after()),
+        );
+        let (roots, good_roots) = half(
+            spec.ca.as_ref(),
+            before.and_then(|b| b.roots.as_ref().zip(b.good_roots.as_ref())),
+            on_missing,
+            set.generation,
+            moment,
+            |ca| load_roots(ca, set),
+            |_| None,
+        );
+        let client = Self::client(spec, before, good_pair.as_ref(), good_roots.as_ref());
+        Arc::new(Self { spec: spec.clone(), client, pair, roots, digests, good_pair, good_roots })
+    }
+
+    /// The client of before when neither half changed; else a new one, and the old one retires.
+    fn client(
+        spec: &IdentitySpec,
+        before: Option<&Arc<Self>>,
+        pair: Option<&Arc<tls::Identity>>,
+        roots: Option<&Arc<tls::Roots>>,
+    ) -> Option<Arc<TlsClient>> {
+        let same = |old: &Self| {
+            let same_pair = old.good_pair.as_ref().map(Arc::as_ptr) == pair.map(Arc::as_ptr);
+            same_pair && old.good_roots.as_ref().map(Arc::as_ptr) == roots.map(Arc::as_ptr)
+        };
+        if let Some(old) = before.filter(|old| same(old)) {
+            return old.client.clone();
+        }
+        let complete = spec.client_cert.is_some() == pair.is_some() && spec.ca.is_some() == roots.is_some();
+        if !complete {
+            return None;
+        }
+        let public;
+        let roots = match roots {
+            Some(roots) => roots,
+            None => {
+                public = tls::Roots::public();
+                &public
+            }
+        };
+        // Fails only for combinations of versions and algorithms that `min` does not admit.
+        let config = tls::client_config(roots, pair.map(Arc::as_ref), spec.min).ok()?;
+        Some(Arc::new(TlsClient {
+            id: next_id(),
+            config,
+            not_after: pair.map(|pair| pair.not_after()),
+            retired: AtomicBool::new(false),
+        }))
+    }
+
+    /// The names under which this identity's halves are shown: `client_cert`, `ca`.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Part)> {
+        let pair = self.pair.iter().map(|part| ("client_cert", part));
+        pair.chain(self.roots.iter().map(|part| ("ca", part)))
+    }
+
+    /// What is bad, for messages.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.parts()
+            .filter_map(|(half, part)| {
+                let (name, reason) = part.bad.as_ref()?;
+                Some(Problem {
+                    credential: format!("route:{}/{half}", self.spec.first_route),
+                    secret: name.as_static()?,
+                    reason: reason.clone(),
+                    last_good: part.loaded_at.is_some(),
+                })
+            })
+            .collect()
+    }
+}
+
+fn next_id() -> u64 {
+    use std::sync::atomic::AtomicU64;
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+type Loaded<T> = Result<(T, [u8; 32]), (NamePattern, BadReason)>;
+
+/// The rule of the last good value for one half of an identity.
+fn half<T>(
+    name: Option<&NamePattern>,
+    before: Option<(&Part, &Arc<T>)>,
+    on_missing: OnMissing,
+    generation: u64,
+    moment: Moment,
+    load: impl FnOnce(&NamePattern) -> Loaded<T>,
+    expires: impl Fn(&T) -> Option<Timestamp>,
+) -> (Option<Part>, Option<Arc<T>>) {
+    let Some(name) = name else { return (None, None) };
+    match load(name) {
+        Ok((value, digest)) => {
+            if let Some((part, good)) = before.filter(|(part, _)| part.digest == digest) {
+                // The same value again, perhaps after a bad one: nothing retires.
+                return (Some(Part { health: Health::Ok, bad: None, ..part.clone() }), Some(good.clone()));
+            }
+            let part = Part {
+                health: Health::Ok,
+                bad: None,
+                fingerprint: Some(super::credential::fingerprint(&moment.fingerprint_key, &digest)),
+                loaded_at: Some(moment.now),
+                expires_at: expires(&value),
+                generation,
+                digest,
+            };
+            (Some(part), Some(Arc::new(value)))
+        }
+        Err((name, reason)) => {
+            let ended = on_missing == OnMissing::Fail && reason == BadReason::Missing;
+            match before.filter(|_| !ended) {
+                Some((part, good)) => {
+                    let stale = Part { health: Health::Stale, bad: Some((name, reason)), ..part.clone() };
+                    (Some(stale), Some(good.clone()))
+                }
+                None => {
+                    let missing = Part {
+                        health: Health::Missing,
+                        bad: Some((name, reason)),
+                        fingerprint: None,
+                        loaded_at: None,
+                        expires_at: None,
+                        generation,
+                        digest: [0; 32],
+                    };
+                    (Some(missing), None)
+                }
+            }
+        }
+    }
+}
+
+fn load_pair(cert: &NamePattern, key: &NamePattern, set: &SecretSet, now: Timestamp) -> Loaded<tls::Identity> {
+    let cert_bytes = set.content(cert.as_str()).map_err(|reason| (cert.clone(), reason))?;
+    let key_bytes = set.content(key.as_str()).map_err(|reason| (key.clone(), reason))?;
+    let identity = tls::Identity::load(cert_bytes, key_bytes, now).map_err(|reason| (cert.clone(), reason))?;
+    let mut digest = set.digest(cert.as_str());
+    digest.iter_mut().zip(set.digest(key.as_str())).for_each(|(a, b)| *a = a.rotate_left(1) ^ b);
+    Ok((identity, digest))
+}
+
+fn load_roots(name: &NamePattern, set: &SecretSet) -> Loaded<tls::Roots> {
+    let bytes = set.content(name.as_str()).map_err(|reason| (name.clone(), reason))?;
+    let roots = tls::Roots::load(bytes).map_err(|reason| (name.clone(), reason))?;
+    Ok((roots, set.digest(name.as_str())))
+}

@@ -1,0 +1,83 @@
+//! What one request sees: routes compiled from the configuration, credentials and client identities
+//! made of one generation of secrets. PURE: (configuration, secrets, previous snapshot) in, snapshot out.
+//!
+//! [`plan`] depends on `proxy.toml` alone and outlives rotations; [`credential`] and [`identity`]
+//! hold the rule that a bad value keeps the last good one. Callers: `reload`, `check`, `explain`.
+
+pub mod credential;
+pub mod health;
+pub mod identity;
+pub mod plan;
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::config::model::OnMissing;
+use crate::secret::set::SecretSet;
+use credential::CredentialState;
+use identity::IdentityState;
+use plan::Plan;
+
+/// Everything that a request needs, immutable; one load per request.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The generation of the secrets.
+    pub generation: u64,
+    /// What follows from `proxy.toml` alone.
+    pub plan: Arc<Plan>,
+    /// In the order of [`crate::config::model::Config::credentials`].
+    pub credentials: Vec<Arc<CredentialState>>,
+    /// In the order of [`Plan::identities`].
+    pub identities: Vec<Arc<IdentityState>>,
+}
+
+/// What compiling depends on beside configuration and secrets.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The time of day.
+    pub now: Timestamp,
+    /// Keys fingerprints; per process or from the state key.
+    pub fingerprint_key: [u8; 32],
+}
+
+impl Snapshot {
+    /// Compiles. What did not change since `previous` is shared with it; what is bad now keeps its last good value.
+    pub fn compile(plan: Arc<Plan>, set: &SecretSet, previous: Option<&Self>, moment: Moment) -> Self {
+        let on_missing: OnMissing = plan.config.secrets.on_missing;
+        let credentials = plan
+            .config
+            .credentials
+            .iter()
+            .map(|config| {
+                let before = previous.and_then(|snapshot| snapshot.credential(&config.name));
+                CredentialState::compile(config, set, before, on_missing, &plan.config.secrets, moment)
+            })
+            .collect();
+        let identities = plan
+            .identities
+            .iter()
+            .map(|spec| {
+                let before = previous.and_then(|snapshot| snapshot.identity(spec));
+                IdentityState::compile(spec, set, before, on_missing, moment)
+            })
+            .collect();
+        Self { generation: set.generation, plan, credentials, identities }
+    }
+
+    /// A credential's state by its name.
+    pub fn credential(&self, name: &str) -> Option<&Arc<CredentialState>> {
+        let index = self.plan.credential_index.get(name)?;
+        self.credentials.get(*index)
+    }
+
+    fn identity(&self, spec: &identity::IdentitySpec) -> Option<&Arc<IdentityState>> {
+        self.identities.iter().find(|state| state.spec == *spec)
+    }
+
+    /// Every secret that cannot be used now, for `at_start`, `check` and `/readyz?verbose`.
+    pub fn problems(&self) -> Vec<health::Problem> {
+        let credentials = self.credentials.iter().flat_map(|state| state.problems());
+        let identities = self.identities.iter().flat_map(|state| state.problems());
+        credentials.chain(identities).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! What follows from `proxy.toml` alone: the table of routes, and which identities exist.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::identity::IdentitySpec;
+use crate::config::model::{Config, ListenAddr, Route};
+use crate::route::table::{Entry, Table};
+use crate::secret::name::NamePattern;
+use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
+use crate::sign::Slot;
+
+/// A configuration made ready for requests.
+#[derive(Debug)]
+pub struct Plan {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Finds routes; its indexes are those of [`Config::routes`].
+    pub table: Table,
+    /// Client identities, each once however many routes share it. Index 0 is the plain one: public roots, no certificate.
+    pub identities: Vec<IdentitySpec>,
+    /// Per route.
+    pub routes: Vec<RoutePlan>,
+    /// Index by name of [`Config::credentials`].
+    pub credential_index: HashMap<String, usize>,
+    /// Routes with a port of their own.
+    pub own_ports: Vec<(ListenAddr, usize)>,
+}
+
+/// What a route needs beside its configuration.
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// Index into [`Plan::identities`]; `None` for plain HTTP upstreams.
+    pub identity: Option<usize>,
+    /// Every place that the route's credentials fill.
+    pub slots: Vec<Slot>,
+    /// Whether a signature covers the body.
+    pub needs_body: bool,
+}
+
+impl Plan {
+    /// Compiles a configuration.
+    pub fn new(config: Arc<Config>) -> Self {
+        let table = Table::build(config.routes.iter().map(|route| Entry {
+            host: &route.host,
+            path: route.path.as_deref(),
+            methods: route.methods.as_deref(),
+            upstream_port: route.upstream.port,
+            prefix: route.prefix.as_deref(),
+        }));
+        let mut identities = Identities::default();
+        let routes = config.routes.iter().map(|route| plan_route(&config, route, &mut identities)).collect();
+        let credential_index =
+            config.credentials.iter().enumerate().map(|(index, credential)| (credential.name.clone(), index)).collect();
+        let own_ports = config
+            .routes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, route)| route.listen.clone().map(|address| (address, index)))
+            .collect();
+        Self { table, identities: identities.list, routes, credential_index, own_ports, config }
+    }
+
+    /// Every secret that the configuration names, with the largest size that it may have.
+    pub fn wanted(&self) -> Vec<(NamePattern, u64)> {
+        let texts = self.config.credentials.iter().flat_map(|credential| {
+            credential.signer.requirements().iter().map(|requirement| (requirement.pattern.clone(), TEXT_LIMIT))
+        });
+        let pems = self.identities.iter().flat_map(|spec| {
+            [&spec.client_cert, &spec.client_key, &spec.ca].into_iter().flatten().map(|name| (name.clone(), PEM_LIMIT))
+        });
+        let admin = self.config.admin.token.iter().map(|token| (token.value.clone(), TEXT_LIMIT));
+        texts.chain(pems).chain(admin).collect()
+    }
+}
+
+#[derive(Default)]
+struct Identities {
+    list: Vec<IdentitySpec>,
+    index: HashMap<IdentitySpec, usize>,
+}
+
+impl Identities {
+    fn index_of(&mut self, spec: IdentitySpec, route: &str) -> usize {
+        if let Some(&index) = self.index.get(&spec) {
+            return index;
+        }
+        let index = self.list.len();
+        self.index.insert(spec.clone(), index);
+        self.list.push(IdentitySpec { first_route: route.to_owned(), ..spec });
+        index
+    }
+}
+
+fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> RoutePlan {
+    let signers = || route.credentials.iter().filter_map(|&index| config.credentials.get(index)).map(|c| &c.signer);
+    let identity = route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls), &route.name));
+    RoutePlan {
+        identity,
+        slots: signers().flat_map(|signer| signer.slots().iter().cloned()).collect(),
+        needs_body: signers().any(|signer| signer.needs_body()),
+    }
+}

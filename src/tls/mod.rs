@@ -1,0 +1,30 @@
+//! From PEM bytes to rustls configurations: pure, no files, no clock, no sockets.
+//!
+//! `pem` reads certificates and keys, `identity` joins the two and checks that they belong
+//! together, `roots` are whom we trust, `client` makes configurations, `failure` puts rustls'
+//! errors into words. Called by the snapshot (to build) and by upstream (to connect).
+
+mod client;
+mod failure;
+mod identity;
+mod pem;
+mod roots;
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+
+pub use client::{NotAServerName, TlsVersion, client_config, server_name};
+pub use failure::TlsFailure;
+pub use identity::{Identity, Validity};
+pub use pem::{Chain, PrivateKey};
+pub use roots::Roots;
+
+/// The cryptography behind TLS: ring. The one place that names it.
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())).clone()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! What goes up: nothing, a held body, or the worker's body as it streams in.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::error::WorkerBody;
+
+/// The body of a request on its way up.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// No body.
+    Empty,
+    /// Held whole, for a signature or a second attempt.
+    Held(Option<Bytes>),
+    /// Passed on as it comes.
+    Streamed(Streamed),
+}
+
+/// A worker's body with what others need to know about it.
+#[derive(Debug)]
+pub struct Streamed {
+    incoming: Incoming,
+    progress: Arc<Progress>,
+    limit: u64,
+}
+
+/// How far a streamed body has come; shared with whoever waits for the answer.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    done: AtomicBool,
+    waiting: AtomicBool,
+    fault: AtomicU8,
+}
+
+impl Progress {
+    /// Bytes passed on so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the whole body was handed over.
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Marks the body as handed over; for bodies that are held or empty.
+    pub fn finish(&self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts bytes of a held body.
+    pub fn count(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether it is the worker that has nothing to send now.
+    pub fn is_waiting_for_worker(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How the worker's body failed, if it did.
+    pub fn fault(&self) -> Option<WorkerBody> {
+        match self.fault.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(WorkerBody::Broken),
+            2 => Some(WorkerBody::TooLarge),
+            _ => Some(WorkerBody::Stalled),
+        }
+    }
+
+    fn fail(&self, fault: WorkerBody) {
+        let code = match fault {
+            WorkerBody::Broken => 1,
+            WorkerBody::TooLarge => 2,
+            WorkerBody::Stalled => 3,
+        };
+        self.fault.store(code, Ordering::Relaxed);
+    }
+}
+
+/// The worker's body failed; [`Progress::fault`] says how.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker's body failed")]
+pub struct WorkerBodyError;
+
+impl Streamed {
+    /// Passes on at most `limit` bytes of `incoming`.
+    pub fn new(incoming: Incoming, progress: Arc<Progress>, limit: Option<u64>) -> Self {
+        Self { incoming, progress, limit: limit.unwrap_or(u64::MAX) }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, WorkerBodyError>>> {
+        loop {
+            let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+            self.progress.waiting.store(polled.is_pending(), Ordering::Relaxed);
+            let Some(frame) = ready!(polled) else {
+                self.progress.finish();
+                return Poll::Ready(None);
+            };
+            let Ok(frame) = frame else {
+                self.progress.fail(WorkerBody::Broken);
+                return Poll::Ready(Some(Err(WorkerBodyError)));
+            };
+            // A trailer must never set or override a header that was checked: trailers end here.
+            let Ok(data) = frame.into_data() else { continue };
+            let total = self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
+            if total > self.limit {
+                self.progress.fail(WorkerBody::TooLarge);
+                return Poll::Ready(Some(Err(WorkerBodyError)));
+            }
+            if self.incoming.is_end_stream() {
+                self.progress.finish();
+            }
+            return Poll::Ready(Some(Ok(data)));
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = WorkerBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(streamed) => streamed.poll_data(cx).map(|next| next.map(|data| data.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Held(bytes) => bytes.is_none(),
+            Self::Streamed(streamed) => streamed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Streamed(streamed) => streamed.incoming.size_hint(),
+        }
+    }
+}

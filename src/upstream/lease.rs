@@ -1,0 +1,298 @@
+//! One connection for one request. The holder drives the connection: there is no task behind it.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::answer::AnswerBody;
+use super::body::{Progress, RequestBody};
+use super::connect::{Connected, is_local};
+use super::error::{Fault, UpstreamError, WorkerBody, classify};
+use super::pool::Origin;
+use super::stream::Stream;
+
+/// Bytes of an answer's head at most, and of the buffer that reads its body.
+const READ_BUFFER: usize = 64 * 1024;
+/// Headers of an answer at most.
+const ANSWER_HEADERS: usize = 256;
+/// Interim answers (1xx) of one request at most.
+const INTERIM_ANSWERS: u32 = 32;
+
+type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, RequestBody>>>;
+
+/// An open HTTP/1.1 connection.
+pub struct Connection {
+    sender: SendRequest<RequestBody>,
+    driver: Driver,
+    peer: SocketAddr,
+    opened: Instant,
+    keep_alive: Option<Duration>,
+    used: bool,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({})", self.peer)
+    }
+}
+
+impl Connection {
+    /// Prepares a fresh connection for requests.
+    pub(super) async fn open(connected: Connected) -> Result<Self, UpstreamError> {
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER)
+            .max_headers(ANSWER_HEADERS)
+            .handshake(TokioIo::new(connected.stream))
+            .await
+            .map_err(|error| classify(&error, "opening the connection"))?;
+        Ok(Self {
+            sender,
+            driver: Box::pin(driver),
+            peer: connected.peer,
+            opened: Instant::now(),
+            keep_alive: None,
+            used: false,
+        })
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(super) fn keep_alive(&self) -> Option<Duration> {
+        self.keep_alive
+    }
+
+    /// Reads what arrived meanwhile; `false` when the connection cannot take a request any more.
+    pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
+        self.driver.as_mut().poll(cx).is_pending() && self.sender.is_ready()
+    }
+
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.driver.as_mut().poll(cx)
+    }
+}
+
+/// A connection in use. Dropping it closes the connection, unless the answer was read to its end.
+#[derive(Debug)]
+pub struct Lease {
+    connection: Option<Box<Connection>>,
+    origin: Arc<Origin>,
+    unused_for: Duration,
+}
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the whole request sent to the head of the answer.
+    pub response: Option<Duration>,
+    /// Silence within a body.
+    pub body: Option<Duration>,
+}
+
+/// The answer's head came.
+pub type Answer = Response<AnswerBody>;
+
+/// A request that failed, and the request itself where nothing of it was sent.
+#[derive(Debug)]
+pub struct SendFailure {
+    /// Why.
+    pub error: UpstreamError,
+    /// The whole request, when not one byte of it was sent.
+    pub unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl Lease {
+    pub(super) fn new(connection: Box<Connection>, origin: Arc<Origin>, unused_for: Duration) -> Self {
+        origin.count_active();
+        Self { connection: Some(connection), origin, unused_for }
+    }
+
+    /// Whether the peer is on this machine or in a private network.
+    pub fn peer_is_local(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| is_local(connection.peer.ip()))
+    }
+
+    /// Whether an earlier request used the same connection.
+    pub fn was_used(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.used)
+    }
+
+    /// Sends a request and waits for the head of its answer. The body's `progress` is what `request` carries.
+    pub async fn send(
+        mut self,
+        mut request: Request<RequestBody>,
+        progress: &Progress,
+        patience: Patience,
+    ) -> Result<Answer, SendFailure> {
+        let Some(connection) = self.connection.as_mut() else {
+            return Err(SendFailure { error: closed(), unsent: Some(Box::new(request)) });
+        };
+        let interim = Arc::new(AtomicU32::new(0));
+        let counter = interim.clone();
+        hyper::ext::on_informational(&mut request, move |_head| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        connection.used = true;
+        let mut response = pin!(connection.sender.try_send_request(request));
+        let driver = &mut connection.driver;
+        let mut watch = Watch::new(patience);
+        let outcome = poll_fn(|cx| {
+            let driven = driver.as_mut().poll(cx);
+            if let Poll::Ready(answer) = response.as_mut().poll(cx) {
+                return Poll::Ready(answer.map_err(|failed| failed_send(failed, progress)));
+            }
+            if let Poll::Ready(Err(error)) = driven {
+                return Poll::Ready(Err(no_answer(classify(&error, "waiting for the answer"), progress)));
+            }
+            if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
+                let why = format!("over {INTERIM_ANSWERS} interim answers");
+                return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
+            }
+            watch.poll(cx, progress).map(|error| Err(no_answer(error, progress)))
+        })
+        .await?;
+        self.answered(outcome, patience)
+    }
+
+    fn answered(mut self, response: Response<Incoming>, patience: Patience) -> Result<Answer, SendFailure> {
+        let refused = |why: &str| {
+            Err(SendFailure { error: UpstreamError::new(Fault::Protocol, why), unsent: None })
+        };
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return refused("the upstream switched protocols without being asked");
+        }
+        if let Some(connection) = self.connection.as_mut() {
+            connection.keep_alive = promised_keep_alive(response.headers());
+        }
+        let endless = is_event_stream(response.headers());
+        let (head, body) = response.into_parts();
+        let idle = if endless { None } else { patience.body };
+        Ok(Response::from_parts(head, AnswerBody::new(body, self, idle)))
+    }
+
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = self.connection.as_mut() {
+            // An error shows in the body, which is polled next.
+            let _ = connection.drive(cx);
+        }
+    }
+
+    /// Gives the connection back after the answer's end, if it can take another request.
+    pub(super) fn give_back(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        // The end of the body may still be in the state machine: turn it once or twice without waiting.
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            if connection.drive(&mut cx).is_ready() {
+                return;
+            }
+            if connection.sender.is_ready() {
+                self.origin.put_idle(connection, self.unused_for);
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.origin.uncount_active();
+    }
+}
+
+/// The two clocks of a request that has no answer yet: silence in the body, then the wait for the head.
+struct Watch {
+    patience: Patience,
+    timer: Option<Pin<Box<Sleep>>>,
+    body_done: bool,
+    seen: u64,
+}
+
+impl Watch {
+    fn new(patience: Patience) -> Self {
+        Self { patience, timer: None, body_done: false, seen: 0 }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Poll<UpstreamError> {
+        if !self.body_done && progress.is_done() {
+            self.body_done = true;
+            self.timer = None;
+        }
+        let limit = if self.body_done { self.patience.response } else { self.patience.body };
+        let Some(limit) = limit else { return Poll::Pending };
+        loop {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.body_done {
+                let why = format!("no answer within {limit:?} (timeouts.response)");
+                return Poll::Ready(UpstreamError::new(Fault::Timeout, why));
+            }
+            let now = progress.bytes();
+            if now == self.seen {
+                return Poll::Ready(stalled(limit, progress));
+            }
+            self.seen = now;
+            self.timer = None;
+        }
+    }
+}
+
+fn stalled(limit: Duration, progress: &Progress) -> UpstreamError {
+    if progress.is_waiting_for_worker() {
+        let why = format!("the request body was silent for {limit:?} (timeouts.body)");
+        UpstreamError::new(Fault::WorkerBody(WorkerBody::Stalled), why)
+    } else {
+        let why = format!("the upstream took no byte of the request body for {limit:?} (timeouts.body)");
+        UpstreamError::new(Fault::Timeout, why)
+    }
+}
+
+fn closed() -> UpstreamError {
+    UpstreamError::new(Fault::Unreachable, "the upstream closed the connection")
+}
+
+fn no_answer(error: UpstreamError, progress: &Progress) -> SendFailure {
+    SendFailure { error: blame(error, progress), unsent: None }
+}
+
+fn failed_send(mut failed: TrySendError<Request<RequestBody>>, progress: &Progress) -> SendFailure {
+    let unsent = failed.take_message().map(Box::new);
+    let error = classify(failed.error(), "sending the request");
+    SendFailure { error: blame(error, progress), unsent }
+}
+
+/// A body that the worker broke off is the worker's fault, however it shows.
+fn blame(error: UpstreamError, progress: &Progress) -> UpstreamError {
+    match progress.fault() {
+        Some(fault) => UpstreamError::new(Fault::WorkerBody(fault), "the request body failed"),
+        None => error,
+    }
+}
+
+/// `Keep-Alive: timeout=N` less one second, so that we close before the upstream does.
+fn promised_keep_alive(headers: &http::HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    let seconds: u64 = seconds.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.saturating_sub(1)))
+}
+
+fn is_event_stream(headers: &http::HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().get(..17).is_some_and(|head| head.eq_ignore_ascii_case(b"text/event-stream")))
+}

@@ -1,0 +1,15 @@
+//! Connections to upstreams: names resolved in process, addresses by RFC 8305, TLS, and a pool of our own.
+//!
+//! [`pool::Pool`] hands out an [`pool::Origin`] per (scheme, host, port, client identity); a
+//! [`lease::Lease`] is one connection for one request. A connection has no task of its own: whoever
+//! holds it drives it, so a request never changes threads and an idle connection costs nothing but
+//! its socket. Knows nothing of routes, credentials or problem answers; callers: `proxy`.
+
+pub mod answer;
+pub mod body;
+pub mod connect;
+pub mod error;
+pub mod lease;
+pub mod pool;
+pub mod resolve;
+pub mod stream;
