@@ -46,7 +46,7 @@ def parameter(request, name):
 # What each vendor signs, from what arrived: (request, body as text) to text. Written from the vendors' rules.
 RULES = {
     "binance-query": lambda r, b: query_without(r, "signature"),
-    "binance-query+body": lambda r, b: query_without(r, "signature") + b,
+    "binance-query-and-body": lambda r, b: query_without(r, "signature") + b,
     "slack-v0": lambda r, b: f"v0:{r.one('x-slack-request-timestamp')}:{b}",
     "github-sha256": lambda r, b: b,
     "shopify-oauth-callback": lambda r, b: query_without(r, "hmac"),

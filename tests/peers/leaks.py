@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 import socket
+import socketserver
 import time
 import urllib.parse
 
@@ -82,7 +83,7 @@ def routes(tls_port, plain_port, dead_port, rude_port):
         text += (f'[[route]]\nname = "{name}"\nhost = "{name}.example"\nupstream = "https://127.0.0.1:{tls_port}"\n'
                  f'credential = "{name}"\ntls = {{ ca = "ca-crt", client_cert = "client-pem" }}\n')
         for kind, url in [("dead", f"http://127.0.0.1:{dead_port}"), ("rude", f"http://127.0.0.1:{rude_port}"),
-                          ("untrusted", f"https://127.0.0.1:{tls_port}"), ("not-tls", f"https://127.0.0.1:{plain_port}")]:
+                          ("untrusted", f"https://127.0.0.1:{tls_port}"), ("not-tls", f"https://127.0.0.1:{rude_port}")]:
             text += (f'[[route]]\nname = "{name}-{kind}"\nhost = "{name}.{kind}.example"\nupstream = "{url}"\n'
                      f'credential = "{name}"\n')
     for name in ("inner", "control", "bom", "latin"):
@@ -92,9 +93,23 @@ def routes(tls_port, plain_port, dead_port, rude_port):
                    f'credential = "tenant"\ntenant = "{{shop}}"\n')
 
 
+class Slammer(socketserver.ThreadingTCPServer):
+    """Answers whatever comes first, a TLS hello too, with a line of text and closes."""
+
+    allow_reuse_address = daemon_threads = True
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(65536)
+            self.request.sendall(b"this is no HTTP and no TLS\r\n\r\n")
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+
+
 def raw(port, data):
     """Sends bytes as they are and reads to the end."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
         connection.sendall(data)
         out = b""
         try:
@@ -147,12 +162,12 @@ def checks(bench):
     hosts = [f"{name}.example" for name in SCHEMES]
     tls = bench.serve(lib.Recorder(lib.server_context(folder, authority, hosts, authority)))
     plain = bench.serve(lib.Recorder())
-    rude = bench.serve(lib.Recorder(answer=lambda request: b"this is not HTTP\r\n\r\n"))
+    rude = bench.serve(Slammer()).server_address[1]
     certificate, key = authority.issue("sidecar")
     secrets = bench.subfolder("secrets")
     bench.secrets(secrets, ca_crt=authority.pem, client_pem=certificate + key, shops__acme=CANARIES["tenant"],
                   **{f"broken__{n}": v for n, v in BROKEN.items()}, **{n: v for n, v in CANARIES.items() if n != "tenant"})
-    config = CONFIG.format() + routes(tls.port, plain.port, lib.free_port(), rude.port)
+    config = CONFIG.format() + routes(tls.port, plain.port, lib.free_port(), rude)
     wanted = {s for c in [*CANARIES.values(), *BROKEN.values()] for s in spellings(c)} | private_parts(key)
     outputs = {}
     for level in ("error", "warn", "info", "debug", "trace"):

@@ -28,7 +28,13 @@ class Uses:
 
     def __init__(self, keys):
         self.keys, self.rows, self.connections = keys, [], 0
-        self.unsigned = 0
+        self.unsigned, self.open = 0, set()
+
+    async def accept(self, reader, writer):
+        task = asyncio.current_task()
+        self.open.add(task)
+        await self.serve(reader, writer)
+        self.open.discard(task)
 
     async def serve(self, reader, writer):
         self.connections += 1
@@ -118,7 +124,7 @@ def pickups(rows, rotations):
 
 
 async def scenario(context, make_proxy, rotate, uses):
-    server = await asyncio.start_server(uses.serve, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(uses.accept, "127.0.0.1", 0, ssl=context)
     # countersign is started from another thread: while it starts, this loop must answer.
     proxy = await asyncio.to_thread(make_proxy, server.sockets[0].getsockname()[1])
     worker = Worker(proxy.port)
@@ -128,7 +134,9 @@ async def scenario(context, make_proxy, rotate, uses):
     await asyncio.sleep(1.5)
     worker.running = False
     await asyncio.gather(*tasks)
+    await asyncio.to_thread(proxy.stop)  # its idle connections end with it
     server.close()
+    await asyncio.wait([*uses.open, asyncio.create_task(asyncio.sleep(0))], timeout=5)
     return proxy, worker
 
 
@@ -194,6 +202,5 @@ tls        = {{ client_cert = "partner/tls.crt", client_key = "partner/tls.key",
                 f"max {times[-1] * 1e3:.0f} ms; {skipped} versions were replaced before they were used")
     report.check(f"every rotation is in use within {LATEST * 1e3:.0f} ms", not late, late[:5])
     report.equal("the last version is in use at the end", uses.rows[-1][1], ROTATIONS)
-    log = proxy.log
-    report.check("the log of so many rotations has no warning", '"WARN"' not in log and '"ERROR"' not in log
-                 and '"level":"warn"' not in log.lower() and '"level":"error"' not in log.lower(), log[-1500:])
+    loud = [line for line in proxy.log.splitlines() if '"level":"info"' not in line]
+    report.check("the log of so many rotations has no warning", not loud, f"{len(loud)} lines: {loud[:3]}")

@@ -184,7 +184,7 @@ class Trial:
     def judge_refused(one, closed, statuses):
         if one.want == "pass":
             yield f"did not arrive; the answer was {statuses}"
-        if one.want != "nothing" and not closed and not statuses:
+        if one.want != "nothing" and not one.waits and not closed and not statuses:
             yield "neither answered nor closed"
         if statuses and not 400 <= statuses[0] < 600:
             yield f"refused with {statuses}"

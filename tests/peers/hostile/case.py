@@ -26,6 +26,7 @@ class Case:
     absent: tuple = ()      # header names, in lower case, that must not arrive
     present: dict = dataclasses.field(default_factory=dict)
     status: tuple = ()      # when refused: which ones are right
+    waits: bool = False     # it may also be waited for more
     pieces: int = 0         # bytes to a packet; 0 is all at once
 
 
