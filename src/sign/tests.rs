@@ -98,6 +98,9 @@ fn a_key_goes_into_its_slot_and_nowhere_else() {
     assert!(made.headers[0].1.is_sensitive() && made.query.is_empty() && made.cookies.is_empty());
     let made = sign(&key(Slot::Query("api key".to_owned()), ""), &["a+b/c=£"]).unwrap();
     assert_eq!(made.query, ["api%20key=a%2Bb%2Fc%3D%C2%A3"]);
+    let query = key(Slot::Query("key".to_owned()), "");
+    let shown = query.masked(&get(&HeaderMap::new(), None), &[], &CONTEXT).unwrap();
+    assert_eq!(shown.query, ["key=[k]"]);
     let made = sign(&key(Slot::Cookie("sid".to_owned()), "v."), &["abc"]).unwrap();
     assert_eq!(made.cookies, ["sid=v.abc"]);
     assert!(!prefix_fits("a\r\n", header.slots().first().unwrap()));
@@ -257,6 +260,7 @@ fn every_mistake_of_a_table_is_told_with_its_place() {
     for (sign, set) in [
         ("{path}", &[("x-s", "constant")][..]),
         ("{header.x-t}", &[("x-s", "{signature}"), ("x-t", "1")]),
+        ("{path}", &[("authorization", "{header.authorization} {signature}")]),
         ("{path}", &[("host", "{signature}")]),
         ("{path}", &[("x-s", "{signature}"), ("x-s", "{signature}")]),
     ] {
