@@ -23,7 +23,8 @@ pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Place
     let set = templates(fields, "set");
     let set_query = templates(fields, "set_query");
     let has = |key: &str| fields.value(key).is_some_and(|v| v.get_ref().as_table().is_none_or(|t| !t.is_empty()));
-    if !has("set") && !has("set_query") {
+    let compiled = secret.is_some() && sign.is_some(); // then the compiler says it
+    if !compiled && !has("set") && !has("set_query") {
         mistakes.hinted(
             fields.span(),
             "`hmac` sets nothing, so the signature would go nowhere",
@@ -89,7 +90,8 @@ fn encodings(fields: &Fields<'_, '_>) -> (KeyEncoding, HashAlgorithm, SignatureE
     (key, algorithm, signature)
 }
 
-/// `set`: each header once, whatever its case and whether it has `-` or `_`.
+/// `set`: each header once, whatever its case and whether it has `-` or `_`. A header that cannot
+/// be set gets a name in its place, so that its template is checked all the same.
 fn set_headers(
     set: &[(Spanned<&str>, Spanned<&str>)],
     places: &mut Places,
@@ -97,15 +99,18 @@ fn set_headers(
 ) -> Vec<(HeaderName, String)> {
     let mut seen = std::collections::HashSet::new();
     let mut out = Vec::new();
-    for (name, template) in set {
-        let Some(header) = header(name, mistakes) else { continue };
-        if !seen.insert(header.as_str().replace('_', "-")) {
+    for (index, (name, template)) in set.iter().enumerate() {
+        let mut usable = header(name, mistakes);
+        if let Some(header) = &usable
+            && !seen.insert(header.as_str().replace('_', "-"))
+        {
             let message = format!("the header `{}` is set twice (case does not count)", name.value);
             mistakes.hinted(name.span.clone(), message, "remove one of them");
-            continue;
+            usable = None;
         }
+        let stand_in = || HeaderName::from_bytes(format!("x-unusable-{index}").as_bytes()).ok();
+        let Some(header) = usable.or_else(stand_in) else { continue };
         places.insert(Place::Set(header.as_str().to_owned()), template.span.clone());
-        places.insert(Place::Set(name.value.to_owned()), template.span.clone());
         out.push((header, template.value.to_owned()));
     }
     out
@@ -137,7 +142,9 @@ fn compile(spec: HmacSpec, places: Places, text: &str, mistakes: &Mistakes) -> O
     for (place, error) in errors {
         let whole = places.get(&place).or(places.get(&Place::Sign)).cloned().unwrap_or_default();
         let template = template_at(&written, &place);
-        let span = template.and_then(|template| literal::inside(text, &whole, template, &error.at)).unwrap_or(whole);
+        // An empty place at the beginning means the template as a whole.
+        let inner = template.filter(|_| error.at != (0..0));
+        let span = inner.and_then(|template| literal::inside(text, &whole, template, &error.at)).unwrap_or(whole);
         let mut wrong = Diagnostic::error(span, error.message);
         wrong.hint = error.hint;
         mistakes.add(wrong);
