@@ -184,7 +184,8 @@ mod tests {
     #[test]
     fn suspects_are_the_values_of_secret_keys() {
         let text = "password = hunter2\nbasic = { password = { secret = \"a\" }\nname = x\n";
-        assert_eq!(suspects(text), [11..18]);
+        assert_eq!(suspects(text).first(), Some(&(11..18)));
+        assert_eq!(suspects(text).len(), 1);
         let text = "password = \"\"\"\nhunter2\nx\"\"\" # é\nPassword = '''\nhunter2";
         let spans = suspects(text);
         assert_eq!(
