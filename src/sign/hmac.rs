@@ -36,6 +36,9 @@ pub struct HmacSpec {
     pub set_query: Vec<(String, String)>,
 }
 
+/// First capacity of texts that may hold secrets, in bytes: a buffer that grows leaves a copy behind that nobody wipes.
+const ROOM: usize = 256;
+
 /// How a signature is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureEncoding {
@@ -154,7 +157,7 @@ impl Hmac {
     ) -> Result<Attempt<'a>, SignError> {
         let mut attempt = Attempt { request, keys, context, values: Vec::new(), shown: Vec::new() };
         for template in &self.values {
-            let mut value = Zeroizing::new(Vec::new());
+            let mut value = Zeroizing::new(Vec::with_capacity(ROOM));
             template.write(&attempt.input(None), &mut *value)?;
             if reader == Reader::People {
                 let mut shown = Vec::new();
@@ -171,7 +174,7 @@ impl Hmac {
         let input = attempt.input(Some(&signature));
         let mut injection = Injection::default();
         for (name, template) in &self.set {
-            let mut text = Zeroizing::new(Vec::new());
+            let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
             write(template, reader, &input, &mut text)?;
             if template.is_tainted() && !text.is_ascii() {
                 return Err(SignError::NotAHeader(name.to_string()));
@@ -179,9 +182,11 @@ impl Hmac {
             injection.headers.push((name.clone(), sensitive(&text, name.as_str())?));
         }
         for (name, template) in &self.set_query {
-            let mut text = Zeroizing::new(Vec::new());
+            let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
             write(template, reader, &input, &mut text)?;
-            injection.query.push(encode::query_pair(name, &text));
+            let shown = reader == Reader::People && template.is_tainted();
+            let pair = if shown { encode::query_pair_shown } else { encode::query_pair };
+            injection.query.push(pair(name, &text));
         }
         Ok(injection)
     }

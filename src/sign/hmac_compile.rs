@@ -36,15 +36,22 @@ pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)
     let mut compiler = Compiler::default();
     compiler.secrets.add(spec.secret, Kind::HmacKey(spec.algorithm, spec.key_encoding));
     compiler.places.push(Place::Secret);
+    compiler.check_names(&spec.set, &spec.set_query);
     let values = compiler.values(&spec.values);
     let sign = compiler.template(&spec.sign, Position::Signed, Place::Sign);
     let set = compiler.each(spec.set, Position::Header, |name| Place::Set(name.to_string()));
     let set_query = compiler.each(spec.set_query, Position::Query, |name| Place::SetQuery(name.clone()));
-    compiler.check_set(&set, &set_query);
+    compiler.check_signature(&set, &set_query);
     for (place, template) in
-        sign.iter().map(|template| (&Place::Sign, template)).chain(values.iter().map(|(p, t)| (p, t)))
+        sign.iter().map(|template| (Place::Sign, template)).chain(values.iter().map(|(p, t)| (p.clone(), t)))
     {
-        compiler.check_own_slots(place, template, &set, &set_query);
+        compiler.check_own_slots(&place, template, &set, &set_query);
+    }
+    for (name, template) in &set {
+        compiler.check_own_slots(&Place::Set(name.to_string()), template, &set, &set_query);
+    }
+    for (name, template) in &set_query {
+        compiler.check_own_slots(&Place::SetQuery(name.clone()), template, &set, &set_query);
     }
     let values: Vec<Template> = values.into_iter().map(|(_, template)| template).collect();
     let set_to = || set.iter().map(|(_, template)| template).chain(set_query.iter().map(|(_, template)| template));
@@ -108,7 +115,7 @@ impl Compiler {
         compiled.flatten().collect()
     }
 
-    fn check_set(&mut self, set: &[(HeaderName, Template)], set_query: &[(String, Template)]) {
+    fn check_names(&mut self, set: &[(HeaderName, String)], set_query: &[(String, String)]) {
         let mut seen = HashSet::new();
         for (name, _) in set {
             if NEVER_SET.contains(name) {
@@ -127,6 +134,10 @@ impl Compiler {
                 self.whole(Place::SetQuery(name.clone()), format!("the query parameter {name} is set twice"), None);
             }
         }
+    }
+
+    /// Asked only when nothing else is wrong: a template with a mistake may be the one that has it.
+    fn check_signature(&mut self, set: &[(HeaderName, Template)], set_query: &[(String, Template)]) {
         let mut results = set.iter().map(|(_, t)| t).chain(set_query.iter().map(|(_, t)| t));
         if self.errors.is_empty() && !results.any(Template::reads_signature) {
             let hint = "write set = { \"X-Signature\" = \"{signature}\" }";

@@ -44,6 +44,13 @@ pub(crate) fn query_pair(name: &str, value: &[u8]) -> String {
     out.into_iter().map(char::from).collect()
 }
 
+/// The same for people to read: what stands for a secret keeps its brackets.
+pub(crate) fn query_pair_shown(name: &str, value: &[u8]) -> String {
+    let mut out = query_pair(name, b"");
+    out.push_str(&String::from_utf8_lossy(value));
+    out
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(input: &[u8], out: &mut Vec<u8>) {
     hex_with(input, LOWER, out);

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::Digest;
+use zeroize::Zeroizing;
 
 use super::{Type, encode};
 use crate::sign::SignError;
@@ -137,8 +138,8 @@ fn plain(function: Function, input: &[u8], out: &mut Vec<u8>) {
         Function::Trim => out.extend_from_slice(input.trim_ascii()),
         Function::Hex => encode::hex(input, out),
         Function::HexUpper => encode::hex_upper(input, out),
-        Function::Base64 => out.extend_from_slice(STANDARD.encode(input).as_bytes()),
-        Function::Base64Url => out.extend_from_slice(URL_SAFE_NO_PAD.encode(input).as_bytes()),
+        Function::Base64 => out.extend_from_slice(Zeroizing::new(STANDARD.encode(input)).as_bytes()),
+        Function::Base64Url => out.extend_from_slice(Zeroizing::new(URL_SAFE_NO_PAD.encode(input)).as_bytes()),
         Function::UrlEncode => encode::url(input, out),
         Function::FormEncode => encode::form(input, out),
         Function::Json => encode::json(input, out),

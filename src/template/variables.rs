@@ -1,7 +1,6 @@
 //! The variables: their names, their types, and how their values come from a request.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use http::HeaderName;
 use sha2::Digest as _;
@@ -151,9 +150,7 @@ impl Plain {
 /// Formats a moment in UTC; `None` for a format that is none, or a year that no calendar has.
 pub(super) fn strftime(time: Timestamp, format: &str) -> Option<String> {
     let moment = jiff::Timestamp::new(time.seconds, i32::try_from(time.nanos).ok()?).ok()?;
-    let mut text = String::with_capacity(24);
-    write!(text, "{}", moment.strftime(format)).ok()?;
-    Some(text)
+    jiff::fmt::strtime::format(format, moment).ok()
 }
 
 /// The first half of the attempt's random bytes, stretched where more are asked for; a longer
