@@ -116,6 +116,8 @@ pub struct Reader {
 /// How a name was found at its last reading.
 struct Known {
     seen: Seen,
+    /// When the file was made, in seconds and nanoseconds.
+    born: Option<(i64, u32)>,
     limit: u64,
     mark: u64,
     again: Again,
@@ -148,6 +150,7 @@ struct Folder {
 /// What a walk wants to change; kept apart until the walk is through.
 struct Put {
     seen: Seen,
+    born: Option<(i64, u32)>,
     limit: u64,
     again: Again,
     links: Box<[Place]>,
@@ -224,8 +227,8 @@ impl Reader {
                 changed.push((name.clone(), Some(SecretFile { content: put.content, digest })));
             }
             self.waiting.remove(&name);
-            let Put { seen, limit, again, links, .. } = put;
-            self.known.insert(name, Known { seen, limit, mark, again, links });
+            let Put { seen, born, limit, again, links, .. } = put;
+            self.known.insert(name, Known { seen, born, limit, mark, again, links });
         }
         self.known.retain(|_, known| known.mark == mark);
         self.waiting.retain(|_, waiting| waiting.mark == mark);

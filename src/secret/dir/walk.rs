@@ -10,13 +10,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, fstat, openat, readlinkat_raw, statat, statx,
+};
 use rustix::io::Errno;
 
 use super::file::{Inode, Read, Stat, inode, other_kind, read_file, unreadable};
 use super::links::passed;
-use super::settle::{GONE, Step, Via, Waiting, step};
-use super::{Again, Depth, Folder, MAX_DEPTH, MAX_ENTRIES, MAX_SECRETS, Put, Reader, Seen, Warning};
+use super::settle::{GONE, Same, Step, Via, Waiting, step};
+use super::{Again, Depth, Folder, Known, MAX_DEPTH, MAX_ENTRIES, MAX_SECRETS, Put, Reader, Seen, Warning};
 use crate::secret::name::SecretName;
 use crate::secret::value::BadReason;
 use crate::secret::wanted::is_left_over;
@@ -155,8 +157,9 @@ impl<'r> Pass<'r> {
         // Behind a link that did not move, files come and go like anywhere else.
         let via = match own {
             true if self.note_folder(id, via) == Moved::No => Via::Entry,
+            true if self.path.is_empty() && passed(&self.reader.root).len() > 1 => Via::Flipped,
             true => via,
-            false => Via::Link,
+            false => Via::Data,
         };
         let mut names = self.reader.spare.names.pop().unwrap_or_default();
         names.clear();
@@ -170,7 +173,7 @@ impl<'r> Pass<'r> {
         };
         let mut outcome = Ok(());
         if kubelet {
-            outcome = self.folder(fd.as_fd(), DATA, Via::Link);
+            outcome = self.folder(fd.as_fd(), DATA, Via::Data);
         }
         let length = self.path.len();
         for entry in names.split_inclusive(|byte| *byte == 0) {
@@ -274,6 +277,7 @@ impl<'r> Pass<'r> {
                 if let Some(limit) = limit.filter(|_| self.must_be_file()) {
                     self.put_other(limit, BadReason::NotRegular("directory"), via, fd, name)?;
                 }
+                let via = if via == Via::Link { Via::Flipped } else { via };
                 if folder { self.subfolder(fd, name, via) } else { Ok(()) }
             }
             (Some(kind), Some(limit)) => self.put_other(limit, BadReason::NotRegular(kind), via, fd, name),
@@ -303,7 +307,11 @@ impl<'r> Pass<'r> {
         let known = reader.known.get_mut(self.path.as_str());
         let next = match &known {
             None if self.all_at_once => Step::Read,
-            known => step(known.as_deref(), stat, hint, via, self.depth),
+            None => step(None, Same::No, stat, hint, via, self.depth),
+            Some(known) => {
+                let same = same_file(known, stat, || born(fd, name));
+                step(Some(known), same, stat, hint, via, self.depth)
+            }
         };
         match (next, known) {
             (Step::Keep, Some(known)) => {
@@ -335,7 +343,8 @@ impl<'r> Pass<'r> {
                     self.reader.hints.remove(&stat.inode);
                 }
                 let link = kind == code(FileType::Symlink);
-                self.put(Put { seen, limit, again, links: self.links(link), content })
+                let born = born(fd, name);
+                self.put(Put { seen, born, limit, again, links: self.links(link), content })
             }
         }
     }
@@ -373,7 +382,7 @@ impl<'r> Pass<'r> {
             return Err(Torn);
         }
         let links = self.links(via == Via::Link);
-        self.put(Put { seen: Seen::Other, limit, again: Again::Always, links, content: Err(reason) })
+        self.put(Put { seen: Seen::Other, born: None, limit, again: Again::Always, links, content: Err(reason) })
     }
 
     fn put(&mut self, put: Put) -> Result<(), Torn> {
@@ -405,7 +414,7 @@ impl<'r> Pass<'r> {
             return if folder.since == mark { Moved::Yes } else { Moved::No };
         }
         self.out.moved = true;
-        let links = self.links(via == Via::Link);
+        let links = self.links(via == Via::Flipped);
         self.reader.folders.insert(self.path.as_str().into(), Folder { id, mark, since: mark, links });
         Moved::Yes
     }
@@ -422,7 +431,8 @@ impl<'r> Pass<'r> {
         for name in names {
             let limit = self.reader.wanted.limit(name.as_str()).unwrap_or_default();
             let content = Err(BadReason::Unreadable(format!("its directory: {reason}")));
-            let put = Put { seen: Seen::Other, limit, again: Again::Always, links: Box::default(), content };
+            let put =
+                Put { seen: Seen::Other, born: None, limit, again: Again::Always, links: Box::default(), content };
             self.out.puts.push((name, put));
         }
     }
@@ -446,6 +456,22 @@ impl<'r> Pass<'r> {
             }
         }
     }
+}
+
+/// Whether a name still leads to the file that was read; asks for its birth only when in doubt.
+fn same_file(known: &Known, stat: &Stat, born: impl FnOnce() -> Option<(i64, u32)>) -> Same {
+    match known.seen {
+        Seen::File(old) if old == *stat => Same::Yes,
+        Seen::File(old) if old.inode == stat.inode && known.born == born() => Same::Yes,
+        _ => Same::No,
+    }
+}
+
+/// When the file was made, where the file system knows it.
+fn born(fd: &OwnedFd, name: &CStr) -> Option<(i64, u32)> {
+    let found = statx(fd, name, AtFlags::empty(), StatxFlags::BTIME).ok()?;
+    let known = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+    known.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
 }
 
 /// Whether a name lies below a folder.
