@@ -249,4 +249,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::secret) mod tests;

@@ -67,8 +67,10 @@ impl Volume {
             let _ = symlink(format!("..data/{first}"), at.join(first));
         }
         for entry in fs::read_dir(&at).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if !name.starts_with("..") && !firsts.contains(&name.as_str()) {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let link = entry.file_type().unwrap().is_symlink();
+            if link && !name.starts_with("..") && !firsts.contains(&name.as_str()) {
                 fs::remove_file(at.join(name)).unwrap();
             }
         }
