@@ -1,7 +1,7 @@
 //! One consistent reading of the secrets directory (the reload contract's first rule).
 //!
-//! [`Reader`] keeps what it saw and tells what changed. `walk` goes through directories, `file`
-//! reads one file, `settle` says when a file may be read, `links` lists what must be watched,
+//! [`Reader`] keeps what it saw and tells what changed. `walk` goes through directories, `take`
+//! takes up what is found, `file` reads one file, `settle` says when a file may be read, `links` lists what must be watched,
 //! `start` has the remarks that are made once at start. Nothing here waits, watches or logs:
 //! time comes in as an `Instant`, remarks go out as [`Warning`]s. Called by `secret::source`,
 //! and directly by `check`.
@@ -10,6 +10,7 @@ mod file;
 mod links;
 mod settle;
 mod start;
+mod take;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
@@ -110,8 +111,12 @@ pub struct Reader {
     said: HashSet<Warning>,
     spare: walk::Spare,
     #[cfg(test)]
-    hook: Option<Box<dyn FnMut(&str) + Send>>,
+    hook: Option<Hook>,
 }
+
+/// Called with a name between its metadata and its content.
+#[cfg(test)]
+type Hook = Box<dyn FnMut(&str) + Send>;
 
 /// How a name was found at its last reading.
 struct Known {
