@@ -220,7 +220,7 @@ impl Source {
             depth = depth.or(Some(Depth::Changed));
         }
         let lost = gathered.overflow && now.saturating_duration_since(self.last_full) >= FULL_AT_MOST;
-        if depth.is_some() && (lost || (polled && self.polls % FULL_EVERY == 0)) {
+        if depth.is_some() && (lost || (polled && self.polls.is_multiple_of(FULL_EVERY))) {
             depth = Some(Depth::Full);
             self.last_full = now;
         }
