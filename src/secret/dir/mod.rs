@@ -16,7 +16,7 @@ mod walk;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use file::{Inode, Stat};
 pub use links::{Place, passed};
@@ -53,6 +53,8 @@ pub struct Scan {
     /// Something is being written, or a directory changed faster than it could be read: what is
     /// in it keeps its old content; scan again soon.
     pub unsettled: bool,
+    /// After how long the first of the waiting files counts if nothing happens to it.
+    pub settles_in: Option<Duration>,
     /// The directories to be watched changed: see [`Reader::places`].
     pub moved: bool,
     /// Remarks that were not made at the scan before.
@@ -219,7 +221,9 @@ impl Reader {
             self.current()
         });
         let unsettled = outcome.unsettled || !self.waiting.is_empty();
-        Scan { set, unsettled, moved: outcome.moved, warnings: fresh, opened: outcome.opened }
+        let rest = |file: &Waiting| file.least.saturating_sub(now.saturating_duration_since(file.since));
+        let settles_in = self.waiting.values().map(rest).min();
+        Scan { set, unsettled, settles_in, moved: outcome.moved, warnings: fresh, opened: outcome.opened }
     }
 
     /// Takes over what a walk found; true when a content changed.

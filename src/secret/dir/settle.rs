@@ -30,6 +30,8 @@ pub(super) enum Hint {
 pub(super) struct Waiting {
     pub(super) stat: Stat,
     pub(super) since: Instant,
+    /// How long it must stay so.
+    pub(super) least: Duration,
     pub(super) mark: u64,
 }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::file::{Inode, Read, Stat, read_file, unreadable};
 use super::links::passed;
-use super::settle::{Same, Step, Via, Waiting, step};
+use super::settle::{SETTLED, Same, Step, Via, Waiting, step};
 use super::walk::{Moved, Pass, Torn, code};
 use super::{Again, Folder, Known, MAX_SECRETS, Place, Put, Seen, Warning};
 use crate::secret::name::SecretName;
@@ -57,7 +57,7 @@ impl Pass<'_> {
         match read_file(fd, name, limit) {
             Read::Gone => Err(Torn),
             Read::Changing(stat) => {
-                self.wait(&stat);
+                self.wait(&stat, SETTLED);
                 Ok(())
             }
             Read::Done(stat, content) => {
@@ -79,12 +79,12 @@ impl Pass<'_> {
         if since.is_some_and(|waiting| self.now.saturating_duration_since(waiting.since) >= least) {
             return true;
         }
-        self.wait(stat);
+        self.wait(stat, least);
         false
     }
 
     /// Keeps the old content, if there is one, and notes since when the file looks as it does.
-    fn wait(&mut self, stat: &Stat) {
+    fn wait(&mut self, stat: &Stat, least: Duration) {
         let reader = &mut *self.reader;
         let mark = reader.mark;
         if let Some(known) = reader.known.get_mut(self.path.as_str()) {
@@ -94,9 +94,9 @@ impl Pass<'_> {
             if waiting.stat != *stat {
                 (waiting.stat, waiting.since) = (*stat, self.now);
             }
-            waiting.mark = mark;
+            (waiting.least, waiting.mark) = (least, mark);
         } else if let Ok(name) = SecretName::parse(&self.path) {
-            reader.waiting.insert(name, Waiting { stat: *stat, since: self.now, mark });
+            reader.waiting.insert(name, Waiting { stat: *stat, since: self.now, least, mark });
         }
     }
 

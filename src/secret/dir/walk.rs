@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::file::{Inode, Stat, inode, other_kind, unreadable};
 use super::links::passed;
-use super::settle::{GONE, Via};
+use super::settle::{GONE, Hint, Via};
 use super::{Depth, MAX_DEPTH, MAX_ENTRIES, Put, Reader, Warning};
 use crate::secret::name::SecretName;
 use crate::secret::value::BadReason;
@@ -156,6 +156,8 @@ impl<'r> Pass<'r> {
         let via = match own {
             true if self.note_folder(id, via) == Moved::No => Via::Entry,
             true if self.path.is_empty() && passed(&self.reader.root).len() > 1 => Via::Flipped,
+            // An event told that the whole directory was renamed into place.
+            true if self.reader.hints.get(&id) == Some(&Hint::Closed) => Via::Flipped,
             true => via,
             false => Via::Data,
         };
