@@ -148,7 +148,7 @@ def checks(bench):
     versions = [clients.issue(f"client-{v}") for v in range(ROTATIONS + 1)]
     keys = [f"key of version {v:04d}".encode() for v in range(ROTATIONS + 1)]
     secrets = bench.subfolder("secrets")
-    (secrets / "ca.crt").write_bytes(servers.pem)
+    bench.secrets(secrets, **{"ca.crt": servers.pem})
     kubelet = lib.Kubelet(secrets / "partner")
 
     def files(version):
