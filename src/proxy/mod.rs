@@ -12,6 +12,7 @@ pub mod inbound;
 pub mod listener;
 pub mod live;
 pub mod matching;
+pub mod registry;
 pub mod request;
 pub mod tally;
 pub mod worker_io;
@@ -39,6 +40,8 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The access log; `None` where it is off.
     pub access: Option<AccessLog>,
+    /// Open connections of workers.
+    pub connections: registry::Registry,
     /// Requests at one time.
     pub in_flight: Gate,
     /// Bytes of held bodies.
