@@ -12,6 +12,7 @@ pub mod inbound;
 pub mod listener;
 pub mod live;
 pub mod matching;
+pub mod ready;
 pub mod request;
 pub mod tally;
 pub mod worker_io;
