@@ -55,7 +55,7 @@ impl std::fmt::Debug for Proxy {
 }
 
 /// Random bytes for one attempt's nonces; none when the system has none.
-fn random() -> Result<[u8; 32], failure::Failure> {
+pub(crate) fn random() -> Result<[u8; 32], failure::Failure> {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut bytes = [0; 32];
     let filled = SystemRandom::new().fill(&mut bytes);
