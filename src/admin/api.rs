@@ -73,6 +73,9 @@ pub(super) async fn answer<B>(request: Request<B>, kind: Kind, local: IpAddr, so
         return answer::method_not_allowed(place.methods());
     }
     if let Err(refusal) = permit(place, kind, request.headers(), source) {
+        if place == Place::Reload {
+            tracing::warn!(reason = %refusal, "refused a changing call of the admin listener");
+        }
         return answer::refused(refusal);
     }
     match place {

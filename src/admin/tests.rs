@@ -444,11 +444,3 @@ async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Ou
     })
     .await
 }
-
-/// For looking at the page in a browser: `cargo test -- --ignored --exact admin::tests::show_the_page`.
-#[tokio::test]
-#[ignore = "serves until it is interrupted"]
-async fn show_the_page() {
-    let listener = TcpListener::bind("127.0.0.1:19901").await.unwrap();
-    serve(listener, Kind::Admin, Arc::new(Fixture::default()), std::future::pending()).await;
-}

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::exit;
 use crate::clock::Timestamp;
+use crate::config::model::LogFormat;
 
 /// A sidecar signing reverse proxy: workers speak plain HTTP to localhost and hold no secret.
 #[derive(Debug, Parser)]
@@ -50,6 +51,15 @@ pub enum Format {
     Text,
     /// For programs
     Json,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
 }
 
 /// `--log-level`

@@ -11,7 +11,7 @@ mod demo_command;
 pub mod exit;
 mod explain;
 mod health;
-mod run;
+pub mod run;
 mod source;
 mod status;
 pub mod terminal;
@@ -20,7 +20,7 @@ use std::ffi::OsString;
 
 use clap::Parser as _;
 
-use args::{Args, Command, RunArgs};
+use args::{Args, Command, Global, RunArgs};
 use exit::Exit;
 
 /// Runs one command line and says how the process ends.
@@ -50,12 +50,27 @@ fn refuse(refused: &clap::Error) -> Exit {
 fn dispatch(args: Args) -> anyhow::Result<Exit> {
     let global = args.global;
     match args.command.unwrap_or_else(|| Command::Run(RunArgs::default())) {
-        Command::Run(own) => run::command(&global, &own.or(args.run)),
+        Command::Run(own) => Ok(run_proxy(&global, own.or(args.run))),
         Command::Check => check::command(&global),
         Command::Explain(own) => explain::command(&global, &own),
         Command::Status => status::command(&global),
         Command::Health => health::command(&global),
         Command::Demo => demo_command::command(&global),
+    }
+}
+
+fn run_proxy(global: &Global, own: RunArgs) -> Exit {
+    let options = run::Options {
+        unix_socket: own.unix_socket,
+        drain_delay: own.drain_delay,
+        log_level: global.log_level.map(Into::into),
+        log_format: global.log_format.map(Into::into),
+    };
+    match run::run(&global.config, &options) {
+        run::Ended::Drained => Exit::Fine,
+        run::Ended::BadInput => Exit::Bad,
+        run::Ended::Passing => Exit::Passing,
+        run::Ended::CutOff => Exit::TimedOut,
     }
 }
 

@@ -55,17 +55,17 @@ pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
 
 /// Two routes that could both claim a request at the same specificity.
 pub(super) fn ambiguous(routes: &[Declared], text: &str, mistakes: &Mistakes) {
-    // Host shape, path without its last "/", and a method; "" for a route without `methods`.
+    // Host shape, path, and a method; "" for a route without `methods`.
     let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     let mut claimed: HashMap<(String, &str, &str), usize> = HashMap::new();
     for (index, declared) in routes.iter().enumerate() {
         let Some(route) = &declared.made else { continue };
-        let path = route.path.as_deref().unwrap_or_default().trim_end_matches('/');
+        let path = route.path.as_deref().unwrap_or("/");
         let methods: Vec<&str> = match &route.methods {
             None => vec![""],
             Some(methods) => methods.iter().map(http::Method::as_str).collect(),
         };
-        let shape = shape(route);
+        let shape = route.host.shape();
         let mut other = None;
         for method in methods {
             let first = *claimed.entry((shape.clone(), path, method)).or_insert(index);
@@ -96,24 +96,6 @@ fn both(first: &Route, second: &Route, method: &str, span: Span, lines: &[usize]
     let line = lines.partition_point(|begin| *begin <= first.span.start);
     let hint = format!("give one of them another `path` or other `methods`; `{}` is in line {line}", first.name);
     mistakes.hinted(span, message, hint);
-}
-
-/// A host pattern with every hole as `*`: patterns of one shape match the same hosts.
-fn shape(route: &Route) -> String {
-    let mut out = String::new();
-    let mut inside = false;
-    for c in route.host.to_string().chars() {
-        match c {
-            '{' => inside = true,
-            '}' => {
-                inside = false;
-                out.push('*');
-            }
-            c if !inside => out.push(c.to_ascii_lowercase()),
-            _ => {}
-        }
-    }
-    out
 }
 
 /// What a route's credentials need of the route and of one another.

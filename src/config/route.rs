@@ -283,7 +283,7 @@ fn upstream(fields: &Fields<'_, '_>, host: Option<&HostPattern>, proof: Proof) -
     let mistakes = fields.mistakes();
     let insecure = fields.flag("insecure_upstream");
     let Some(text) = fields.text("upstream") else {
-        let port = host.and_then(|host| units::port_number(host.to_string().rsplit_once(':')?.1));
+        let port = host.and_then(HostPattern::port);
         return Some(Upstream { tls: true, host: None, port: port.unwrap_or(443) });
     };
     let upstream = match origin(text.value) {

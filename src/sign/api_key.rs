@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::material::{Kind, Material};
-use super::text::{sensitive, text_of};
+use super::text::{mask, sensitive, text_of};
 use super::{Injection, Place, Requirement, SignError, Slot};
 use crate::secret::name::NamePattern;
 use crate::template::encode;
@@ -45,7 +45,13 @@ impl ApiKey {
 
     /// The same with the name of the secret in its place, for people to read.
     pub(super) fn masked(&self) -> Result<Injection, SignError> {
-        self.fill(&super::text::mask(&self.requirement[0].pattern))
+        let mask = mask(&self.requirement[0].pattern);
+        if let Slot::Query(name) = &self.slot[0] {
+            let shown = format!("{}{mask}", self.prefix);
+            let query = vec![encode::query_pair_shown(name, shown.as_bytes())];
+            return Ok(Injection { query, ..Injection::default() });
+        }
+        self.fill(&mask)
     }
 
     fn fill(&self, key: &str) -> Result<Injection, SignError> {

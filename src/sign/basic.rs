@@ -50,7 +50,9 @@ impl Basic {
             _ => return Err(SignError::Missing("secret".to_owned())),
         };
         let pair = Zeroizing::new(format!("{username}:{password}"));
-        let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        let mut value = Zeroizing::new(String::with_capacity("Basic ".len() + pair.len().div_ceil(3) * 4));
+        value.push_str("Basic ");
+        STANDARD.encode_string(pair.as_bytes(), &mut value);
         fill(&value)
     }
 

@@ -1,11 +1,19 @@
 //! `hmac`: a canonical text by template, an HMAC over it, headers and query parameters made of it.
+//!
+//! The order of one attempt: `values` as declared, the text of `sign` straight into the HMAC, then
+//! `set` and `set_query`, which alone know the signature.
 
-use ::hmac::{KeyInit, Mac};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::HeaderName;
+use zeroize::Zeroizing;
 
-use super::material::{HashAlgorithm, KeyEncoding, Kind, Material};
+pub use super::keyed::Key;
+use super::material::{HashAlgorithm, KeyEncoding, Material};
+use super::text::sensitive;
 use super::{Covers, Injection, Place, Requirement, SignContext, SignError, Signable, Slot, Transcript};
 use crate::secret::name::NamePattern;
-use crate::template::TemplateError;
+use crate::template::{Input, Template, TemplateError, encode};
 
 /// `hmac = { .. }` as written; [`Hmac::compile`] checks the templates.
 #[derive(Clone, Debug)]
@@ -23,10 +31,13 @@ pub struct HmacSpec {
     /// Named intermediate templates, `values.NAME`, each may use earlier ones.
     pub values: Vec<(String, String)>,
     /// Headers to set.
-    pub set: Vec<(http::HeaderName, String)>,
+    pub set: Vec<(HeaderName, String)>,
     /// Query parameters to set.
     pub set_query: Vec<(String, String)>,
 }
+
+/// First capacity of texts that may hold secrets, in bytes: a buffer that grows leaves a copy behind that nobody wipes.
+const ROOM: usize = 256;
 
 /// How a signature is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,52 +52,18 @@ pub enum SignatureEncoding {
     Base64Url,
 }
 
-/// An HMAC key ready for use: the keyed state, shared by those who hold it. `Debug` shows nothing of it.
-#[derive(Clone)]
-pub struct Key(std::sync::Arc<Keyed>);
-
-enum Keyed {
-    Md5(::hmac::Hmac<md5::Md5>),
-    Sha1(::hmac::Hmac<sha1::Sha1>),
-    Sha256(::hmac::Hmac<sha2::Sha256>),
-    Sha384(::hmac::Hmac<sha2::Sha384>),
-    Sha512(::hmac::Hmac<sha2::Sha512>),
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(..)")
-    }
-}
-
-fn keyed<M: KeyInit>(key: &[u8]) -> M {
-    // HMAC takes keys of every length, so that this cannot fail.
-    M::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes any key"))
-}
-
-impl Key {
-    /// Prepares the keyed state. RFC 2104 takes keys of any length.
-    pub(super) fn new(algorithm: HashAlgorithm, key: &[u8]) -> Self {
-        Self(std::sync::Arc::new(match algorithm {
-            HashAlgorithm::Md5 => Keyed::Md5(keyed(key)),
-            HashAlgorithm::Sha1 => Keyed::Sha1(keyed(key)),
-            HashAlgorithm::Sha256 => Keyed::Sha256(keyed(key)),
-            HashAlgorithm::Sha384 => Keyed::Sha384(keyed(key)),
-            HashAlgorithm::Sha512 => Keyed::Sha512(keyed(key)),
-        }))
-    }
-
-    /// The HMAC of `text`, appended to `out`.
-    pub(crate) fn sign(&self, text: &[u8], out: &mut Vec<u8>) {
-        fn run<M: Mac + Clone>(keyed: &M, text: &[u8], out: &mut Vec<u8>) {
-            out.extend_from_slice(&keyed.clone().chain_update(text).finalize().into_bytes());
-        }
-        match &*self.0 {
-            Keyed::Md5(keyed) => run(keyed, text, out),
-            Keyed::Sha1(keyed) => run(keyed, text, out),
-            Keyed::Sha256(keyed) => run(keyed, text, out),
-            Keyed::Sha384(keyed) => run(keyed, text, out),
-            Keyed::Sha512(keyed) => run(keyed, text, out),
+impl SignatureEncoding {
+    fn encode(self, signature: &[u8]) -> String {
+        let hexadecimal = |write: fn(&[u8], &mut Vec<u8>)| {
+            let mut out = Vec::with_capacity(2 * signature.len());
+            write(signature, &mut out);
+            out.into_iter().map(char::from).collect()
+        };
+        match self {
+            Self::Hex => hexadecimal(encode::hex),
+            Self::UpperHex => hexadecimal(encode::hex_upper),
+            Self::Base64 => STANDARD.encode(signature),
+            Self::Base64Url => URL_SAFE_NO_PAD.encode(signature),
         }
     }
 }
@@ -94,18 +71,37 @@ impl Key {
 /// A compiled `hmac` credential.
 #[derive(Debug)]
 pub struct Hmac {
-    requirements: Vec<Requirement>,
-    slots: Vec<Slot>,
+    pub(super) requirements: Vec<Requirement>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) covers: Covers,
+    pub(super) encoding: SignatureEncoding,
+    pub(super) values: Vec<Template>,
+    pub(super) sign: Template,
+    pub(super) set: Vec<(HeaderName, Template)>,
+    pub(super) set_query: Vec<(String, Template)>,
+}
+
+/// What one attempt works with before there is a signature.
+struct Attempt<'a> {
+    request: &'a Signable<'a>,
+    keys: &'a [Material],
+    context: &'a SignContext<'a>,
+    values: Vec<Zeroizing<Vec<u8>>>,
+    shown: Vec<Vec<u8>>,
+}
+
+/// Whether texts are made for the upstream or for people.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Upstream,
+    People,
 }
 
 impl Hmac {
     /// Parses and type-checks every template; all mistakes at once, each with the key that it is in.
+    /// A mistake that is of the whole table has an empty range.
     pub fn compile(spec: HmacSpec) -> Result<Self, Vec<(Place, TemplateError)>> {
-        let kind = Kind::HmacKey(spec.algorithm, spec.key_encoding);
-        let requirements = vec![Requirement { pattern: spec.secret, kind, place: Place::Secret }];
-        let headers = spec.set.into_iter().map(|(name, _)| Slot::Header(name));
-        let slots = headers.chain(spec.set_query.into_iter().map(|(name, _)| Slot::Query(name))).collect();
-        Ok(Self { requirements, slots })
+        super::hmac_compile::compile(spec)
     }
 
     pub(super) fn requirements(&self) -> &[Requirement] {
@@ -117,23 +113,119 @@ impl Hmac {
     }
 
     pub(super) fn covers(&self) -> Covers {
-        Covers { query: true, body: true }
+        self.covers
     }
 
-    pub(super) fn sign(&self, _: &Signable<'_>, _: &[Material], _: &SignContext<'_>) -> Result<Injection, SignError> {
-        Err(SignError::Missing("signature".to_owned()))
+    pub(super) fn sign(
+        &self,
+        request: &Signable<'_>,
+        keys: &[Material],
+        context: &SignContext<'_>,
+    ) -> Result<Injection, SignError> {
+        self.inject(&self.prepare(request, keys, context, Reader::Upstream)?, Reader::Upstream)
+    }
+
+    pub(super) fn masked(
+        &self,
+        request: &Signable<'_>,
+        keys: &[Material],
+        context: &SignContext<'_>,
+    ) -> Result<Injection, SignError> {
+        self.inject(&self.prepare(request, keys, context, Reader::People)?, Reader::People)
     }
 
     pub(super) fn transcript(
         &self,
-        _: &Signable<'_>,
-        _: &[Material],
-        _: &SignContext<'_>,
+        request: &Signable<'_>,
+        keys: &[Material],
+        context: &SignContext<'_>,
     ) -> Result<Transcript, SignError> {
-        Err(SignError::Missing("signature".to_owned()))
+        let attempt = self.prepare(request, keys, context, Reader::People)?;
+        let mut text = Vec::new();
+        self.sign.write_shown(&attempt.input(None), &mut text)?;
+        let text = readable(&text);
+        Ok(Transcript { string_to_sign: text.clone(), text })
     }
 
-    pub(super) fn masked(&self, _: &Signable<'_>, _: &[Material], _: &SignContext<'_>) -> Result<Injection, SignError> {
-        Err(SignError::Missing("signature".to_owned()))
+    /// Evaluates the values; what people may see of them only where people read.
+    fn prepare<'a>(
+        &self,
+        request: &'a Signable<'a>,
+        keys: &'a [Material],
+        context: &'a SignContext<'a>,
+        reader: Reader,
+    ) -> Result<Attempt<'a>, SignError> {
+        let mut attempt = Attempt { request, keys, context, values: Vec::new(), shown: Vec::new() };
+        for template in &self.values {
+            let mut value = Zeroizing::new(Vec::with_capacity(ROOM));
+            template.write(&attempt.input(None), &mut *value)?;
+            if reader == Reader::People {
+                let mut shown = Vec::new();
+                template.write_shown(&attempt.input(None), &mut shown)?;
+                attempt.shown.push(shown);
+            }
+            attempt.values.push(value);
+        }
+        Ok(attempt)
     }
+
+    fn inject(&self, attempt: &Attempt<'_>, reader: Reader) -> Result<Injection, SignError> {
+        let signature = self.signature(attempt)?;
+        let input = attempt.input(Some(&signature));
+        let mut injection = Injection::default();
+        for (name, template) in &self.set {
+            let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
+            write(template, reader, &input, &mut text)?;
+            if template.is_tainted() && !text.is_ascii() {
+                return Err(SignError::NotAHeader(name.to_string()));
+            }
+            injection.headers.push((name.clone(), sensitive(&text, name.as_str())?));
+        }
+        for (name, template) in &self.set_query {
+            let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
+            write(template, reader, &input, &mut text)?;
+            let shown = reader == Reader::People && template.is_tainted();
+            let pair = if shown { encode::query_pair_shown } else { encode::query_pair };
+            injection.query.push(pair(name, &text));
+        }
+        Ok(injection)
+    }
+
+    /// The key is the first secret of every `hmac` credential.
+    fn signature(&self, attempt: &Attempt<'_>) -> Result<String, SignError> {
+        let Some(Material::Hmac(key)) = attempt.keys.first() else {
+            return Err(SignError::Missing("secret".to_owned()));
+        };
+        let mut running = key.start();
+        self.sign.write(&attempt.input(None), &mut running)?;
+        let mut signature = Vec::with_capacity(64);
+        running.finish(&mut signature);
+        Ok(self.encoding.encode(&signature))
+    }
+}
+
+impl Attempt<'_> {
+    fn input<'i>(&'i self, signature: Option<&'i str>) -> Input<'i> {
+        let Self { request, keys, context, values, shown } = self;
+        Input { request, context, keys, values, shown, signature }
+    }
+}
+
+fn write(template: &Template, reader: Reader, input: &Input<'_>, text: &mut Vec<u8>) -> Result<(), SignError> {
+    match reader {
+        Reader::Upstream => template.write(input, text),
+        Reader::People => template.write_shown(input, text),
+    }
+}
+
+/// Text for people: bytes that are no UTF-8, such as raw digests, become `\xNN`.
+fn readable(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
 }

@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use crate::secret::value::{BadReason, SecretBytes, TEXT_LIMIT};
+use crate::template::encode;
 
 /// A hash that digests and HMACs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,8 +153,8 @@ fn decode_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadReason> {
         return Err(BadReason::Encoding("hex"));
     }
     for [high, low] in pairs {
-        match (char::from(*high).to_digit(16), char::from(*low).to_digit(16)) {
-            (Some(high), Some(low)) => out.push((high * 16 + low) as u8),
+        match (encode::nibble(*high), encode::nibble(*low)) {
+            (Some(high), Some(low)) => out.push(high << 4 | low),
             _ => return Err(BadReason::Encoding("hex")),
         }
     }

@@ -9,9 +9,15 @@ pub mod api_key;
 pub mod basic;
 pub mod bearer;
 pub mod hmac;
+mod hmac_compile;
+mod keyed;
 pub mod material;
 pub mod seal;
+#[cfg(test)]
+mod tests;
 mod text;
+#[cfg(test)]
+mod vectors;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

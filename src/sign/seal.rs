@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::material::Material;
 use super::{Injection, SignContext, SignError, Signable, Signer, Slot};
+use crate::template::encode::form_decode;
 
 /// A request as it would leave, without credentials.
 #[derive(Clone, Debug)]
@@ -165,30 +166,7 @@ fn strip_query(target: &mut String, name: &str) {
 /// Whether a `name=value` pair has this name once `+` and percent escapes are decoded.
 fn decoded_name_is(pair: &str, name: &str) -> bool {
     let raw = pair.split('=').next().unwrap_or(pair);
-    if !raw.contains(['%', '+']) {
-        return raw == name;
-    }
-    percent_decode(raw) == name.as_bytes()
-}
-
-fn percent_decode(raw: &str) -> Vec<u8> {
-    let bytes = raw.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = |i: usize| bytes.get(i).and_then(|b| (*b as char).to_digit(16)).map(|d| d as u8);
-        match (bytes[at], hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(high << 4 | low);
-                at += 3;
-                continue;
-            }
-            (b'+', ..) => out.push(b' '),
-            (byte, ..) => out.push(byte),
-        }
-        at += 1;
-    }
-    out
+    *form_decode(raw.as_bytes()) == *name.as_bytes()
 }
 
 /// Removes the cookie of this name and keeps the worker's others, on one line (RFC 6265 section 5.4).

@@ -126,6 +126,11 @@ impl CredentialState {
         Unavailable { secret: secret.unwrap_or_default(), reason: BadReason::Missing }
     }
 
+    /// One instance, by the values of its variables joined by `/`.
+    pub fn by_values(&self, values: &str) -> Option<&Arc<Instance>> {
+        self.instances.get(values)
+    }
+
     /// All instances, in no order.
     pub fn instances(&self) -> impl Iterator<Item = (&str, &Arc<Instance>)> {
         self.instances.iter().map(|(values, instance)| (&**values, instance))

@@ -6,12 +6,13 @@
 
 mod html;
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use http::{Response, StatusCode};
 use sha2::{Digest as _, Sha256};
-use std::sync::LazyLock;
 
 use self::html::{Html, Tone, ago, until};
 use super::answer::{self, Answer};
@@ -89,8 +90,8 @@ fn facts(html: &mut Html, status: &StatusView, routes: &[RouteView], credentials
     let facts = [
         ("Credentials", format!("{healthy}/{}", credentials.len()), "healthy"),
         ("Routes", format!("{ready}/{}", routes.len()), "ready"),
-        ("Generation", status.generation.to_string(), "of configuration and secrets"),
-        ("Up", html::span(i64::try_from(status.uptime).unwrap_or(i64::MAX)), "since the start"),
+        ("Generation", status.generation.to_string(), "in force"),
+        ("Up", html::span(i64::try_from(status.uptime).unwrap_or(i64::MAX)), "running"),
     ];
     html.raw("<dl class=\"facts\">");
     for (name, value, unit) in facts {

@@ -29,6 +29,11 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// Of what a path leads to; `None` when it leads nowhere.
+    pub fn read(path: &std::path::Path) -> Option<Self> {
+        rustix::fs::stat(path).ok().as_ref().map(Self::of)
+    }
+
     #[allow(clippy::unnecessary_cast)] // the widths differ between architectures
     pub(super) fn of(stat: &rustix::fs::Stat) -> Self {
         Self {

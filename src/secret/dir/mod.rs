@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use file::{Inode, Stat};
-pub use links::Place;
+pub use links::{Place, passed};
 pub use start::remarks_at_start;
 
 use super::name::SecretName;

@@ -1,0 +1,130 @@
+//! The one place that turns a new generation of secrets, or a new `proxy.toml`, into the snapshot in use.
+//!
+//! Validation comes before the swap; what is bad keeps its last good self; nothing is half applied.
+//! Says what changed: one line and one count per change of state, never one per retry.
+
+mod report;
+mod restart;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::admin::{ReloadResult, ReloadView};
+use crate::config;
+use crate::config::model::Config;
+use crate::observe::log;
+use crate::observe::metrics::ConfigReload;
+use crate::proxy::Proxy;
+use crate::proxy::live::Live;
+use crate::secret::set::SecretSet;
+use crate::secret::wanted::Wanted;
+use crate::snapshot::plan::Plan;
+use crate::snapshot::{Moment, Snapshot};
+
+pub use report::names_of_route;
+
+/// Makes snapshots and puts them in use.
+pub struct Reloader {
+    proxy: Arc<Proxy>,
+    path: PathBuf,
+    overrides: Overrides,
+    moment_key: [u8; 32],
+}
+
+/// Changes the command line makes to a configuration, at start and at every reload alike.
+pub type Overrides = Arc<dyn Fn(&mut Config) + Send + Sync>;
+
+/// What became of a changed `proxy.toml`.
+#[derive(Debug)]
+pub enum ConfigChange {
+    /// It is good: these secrets are wanted now.
+    Accepted(Arc<Plan>),
+    /// It has mistakes or needs a restart; the last good one stays.
+    Refused(Vec<String>),
+}
+
+/// The secrets that a plan names, with their limits.
+pub fn wanted(plan: &Plan) -> Wanted {
+    let mut wanted = Wanted::new();
+    for (pattern, limit) in plan.wanted() {
+        wanted.add(&pattern, limit);
+    }
+    wanted
+}
+
+impl Reloader {
+    /// For the proxy that runs `path`.
+    pub fn new(proxy: Arc<Proxy>, path: PathBuf, overrides: Overrides, fingerprint_key: [u8; 32]) -> Self {
+        Self { proxy, path, overrides, moment_key: fingerprint_key }
+    }
+
+    /// A new generation of secrets under the same configuration.
+    pub fn secrets(&self, set: &SecretSet) {
+        let live = self.proxy.live.load_full();
+        self.apply(live.snapshot.plan.clone(), set, &live);
+    }
+
+    /// Reads `proxy.toml` again and decides whether it can take over.
+    pub fn read_config(&self) -> ConfigChange {
+        let loaded = config::load(&self.path);
+        let texts: Vec<String> = loaded.diagnostics.iter().map(|one| one.render(&loaded.source)).collect();
+        let Some(mut new) = loaded.config else {
+            self.proxy.metrics.config_reloaded(ConfigReload::Error);
+            tracing::error!(file = %self.path.display(), mistakes = texts.len(), first = texts.first().map(String::as_str), "proxy.toml has mistakes; the last good one stays in use");
+            return ConfigChange::Refused(texts);
+        };
+        (self.overrides)(&mut new);
+        let live = self.proxy.live.load();
+        let keys = restart::needed(&live.snapshot.plan.config, &new);
+        if !keys.is_empty() {
+            self.proxy.metrics.config_reloaded(ConfigReload::Error);
+            let keys = keys.join(", ");
+            tracing::error!(file = %self.path.display(), keys, "these keys need a restart; nothing of the changed proxy.toml is applied");
+            return ConfigChange::Refused(vec![format!("needs a restart: {keys}")]);
+        }
+        ConfigChange::Accepted(Arc::new(Plan::new(Arc::new(new))))
+    }
+
+    /// Puts an accepted plan in use with the secrets that it wanted.
+    pub fn config(&self, plan: Arc<Plan>, set: &SecretSet) -> ReloadView {
+        let live = self.proxy.live.load_full();
+        report::config_diff(&live.snapshot.plan.config, &plan.config);
+        log::set_level(plan.config.log.level);
+        self.proxy.in_flight.set_limit(plan.config.limits.in_flight);
+        self.proxy.buffered.set_limit(plan.config.limits.buffered);
+        self.apply(plan, set, &live);
+        self.proxy.metrics.config_reloaded(ConfigReload::Ok);
+        ReloadView { result: ReloadResult::Ok, generation: set.generation, messages: Vec::new() }
+    }
+
+    fn apply(&self, plan: Arc<Plan>, set: &SecretSet, live: &Live) {
+        let moment = Moment { now: self.proxy.clock.now(), fingerprint_key: self.moment_key };
+        let snapshot = Arc::new(Snapshot::compile(plan, set, Some(&live.snapshot), moment));
+        let next = Arc::new(Live::new(snapshot.clone(), Some(live), &self.proxy.metrics));
+        self.proxy.live.store(next);
+        retire(&live.snapshot, &snapshot);
+        self.proxy.pool.sweep();
+        report::changes(&self.proxy.metrics, Some(&live.snapshot), &snapshot);
+    }
+}
+
+/// Identities that the new snapshot does not have any more take no new request.
+fn retire(old: &Snapshot, new: &Snapshot) {
+    for state in &old.identities {
+        let Some(client) = &state.client else { continue };
+        let kept = new.identities.iter().filter_map(|state| state.client.as_ref()).any(|other| other.id() == client.id());
+        if !kept {
+            client.retire();
+        }
+    }
+}
+
+/// Makes the first snapshot and tells the metrics about it.
+pub fn first(plan: Arc<Plan>, set: &SecretSet, moment: Moment) -> Arc<Snapshot> {
+    Arc::new(Snapshot::compile(plan, set, None, moment))
+}
+
+/// Tells the metrics what the first snapshot holds.
+pub fn announce(proxy: &Proxy) {
+    report::changes(&proxy.metrics, None, &proxy.live.load().snapshot);
+}

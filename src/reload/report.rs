@@ -1,0 +1,157 @@
+//! What changed, for the log and the metrics.
+
+use std::sync::Arc;
+
+use crate::config::model::{Config, Route};
+use crate::observe::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::snapshot::credential::{CredentialState, Instance};
+use crate::snapshot::health::Health;
+use crate::snapshot::identity::{IdentitySpec, Part};
+
+/// Compares two snapshots and says each change once.
+pub fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot) {
+    for credential in &new.credentials {
+        let before = old.and_then(|old| old.credential(&credential.name));
+        if !before.is_some_and(|before| Arc::ptr_eq(before, credential)) {
+            credential_changes(metrics, before, credential);
+        }
+    }
+    let parts = |snapshot: &Snapshot| -> std::collections::HashMap<String, Part> {
+        all_parts(snapshot).map(|(name, part)| (name, part.clone())).collect()
+    };
+    let before = old.map(parts).unwrap_or_default();
+    for (name, part) in all_parts(new) {
+        part_changes(metrics, &name, before.get(&name), part);
+    }
+    let config = &new.plan.config;
+    let known: std::collections::HashSet<String> = all_parts(new)
+        .map(|(name, _)| name)
+        .chain(config.credentials.iter().map(|credential| credential.name.clone()))
+        .collect();
+    let routes: std::collections::HashSet<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
+    metrics.retain(|route| routes.contains(route), |credential| known.contains(credential));
+}
+
+/// Every half of every identity under the name of each route that uses it.
+fn all_parts(snapshot: &Snapshot) -> impl Iterator<Item = (String, &Part)> {
+    let config = &snapshot.plan.config;
+    config.routes.iter().zip(&snapshot.plan.routes).flat_map(move |(route, plan)| {
+        let state = plan.identity.map(|identity| &snapshot.identities[identity]);
+        state.into_iter().flat_map(move |state| state.parts().map(move |(half, part)| (names_of_route(route, half), part)))
+    })
+}
+
+/// `route:NAME/client_cert`, `route:NAME/ca`.
+pub fn names_of_route(route: &Route, half: &str) -> String {
+    format!("route:{}/{half}", route.name)
+}
+
+fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new: &CredentialState) {
+    let handle = metrics.credential(&new.name);
+    for (values, instance) in new.instances() {
+        let before = old.and_then(|old| old.by_values(values));
+        if before.is_some_and(|before| Arc::ptr_eq(before, instance)) {
+            continue;
+        }
+        let generation = |instance: &Arc<Instance>| instance.current.as_ref().map(|value| value.generation);
+        if old.is_some() && generation(instance).is_some() && before.and_then(generation) != generation(instance) {
+            handle.reloaded();
+            let value = instance.current.as_ref();
+            tracing::info!(kind = "audit", credential = %new.name, tenant = tenant(values), fingerprint = value.map(|v| v.fingerprint.as_str()), "secret rotated");
+        }
+        let (was, is) = (before.and_then(|before| before.bad.as_ref()), instance.bad.as_ref());
+        match is {
+            Some((secret, reason)) if was != is => {
+                if old.is_some() {
+                    handle.refused(reason.label());
+                }
+                let use_of = if instance.current.is_some() { "the last good value stays in use" } else { "there is no good value" };
+                tracing::warn!(credential = %new.name, tenant = tenant(values), secret = %secret, reason = %reason, "secret cannot be used; {use_of}");
+            }
+            None if was.is_some() => tracing::info!(credential = %new.name, tenant = tenant(values), "secret is good again"),
+            _ => {}
+        }
+    }
+    let newest = new.instances().filter_map(|(_, instance)| instance.current.as_ref()).map(|value| value.loaded_at).max();
+    match (new.health(), newest) {
+        (Health::Ok | Health::Fallback, Some(loaded)) => handle.mark_fresh(loaded),
+        (_, loaded) => {
+            if let Some(loaded) = loaded {
+                handle.mark_fresh(loaded);
+            }
+            if new.health() != Health::Ok {
+                handle.mark_stale();
+            }
+        }
+    }
+}
+
+fn tenant(values: &str) -> Option<&str> {
+    (!values.is_empty()).then_some(values)
+}
+
+fn part_changes(metrics: &Metrics, name: &str, old: Option<&Part>, new: &Part) {
+    let handle = metrics.credential(name);
+    handle.set_not_after(new.expires_at);
+    if let Some(loaded) = new.loaded_at {
+        handle.mark_fresh(loaded);
+    }
+    if new.bad.is_some() {
+        handle.mark_stale();
+    }
+    let changed = old.is_some_and(|old| old.fingerprint != new.fingerprint);
+    if changed && new.fingerprint.is_some() {
+        handle.reloaded();
+        tracing::info!(kind = "audit", credential = name, fingerprint = new.fingerprint.as_deref(), "identity rotated");
+    }
+    let was = old.and_then(|old| old.bad.as_ref());
+    match &new.bad {
+        Some((secret, reason)) if was != new.bad.as_ref() => {
+            if old.is_some() {
+                handle.refused(reason.label());
+            }
+            let use_of = if new.loaded_at.is_some() { "the last good one stays in use" } else { "there is no good one" };
+            tracing::warn!(credential = name, secret = %secret, reason = %reason, "identity cannot be used; {use_of}");
+        }
+        None if was.is_some() => tracing::info!(credential = name, "identity is good again"),
+        _ => {}
+    }
+}
+
+/// One line about what a changed `proxy.toml` changes.
+pub fn config_diff(old: &Config, new: &Config) {
+    let names = |config: &Config| -> std::collections::BTreeSet<String> {
+        config.routes.iter().map(|route| route.name.clone()).collect()
+    };
+    let (before, after) = (names(old), names(new));
+    let list = |names: Vec<&String>| names.into_iter().take(10).cloned().collect::<Vec<_>>().join(",");
+    let changed: Vec<&String> = after
+        .intersection(&before)
+        .filter(|name| {
+            let find = |config: &Config| {
+                config.routes.iter().find(|route| route.name == **name).map(|route| shape_of(config, route))
+            };
+            find(old) != find(new)
+        })
+        .collect();
+    tracing::info!(
+        kind = "audit",
+        routes = after.len(),
+        added = list(after.difference(&before).collect()),
+        removed = list(before.difference(&after).collect()),
+        changed = list(changed),
+        "proxy.toml taken into use"
+    );
+}
+
+/// What a route says, without where it stands in the file.
+fn shape_of(config: &Config, route: &Route) -> String {
+    let Route { host, path, methods, prefix, listen, upstream, tenant, tls, timeouts, limits, credentials, .. } = route;
+    let identity = IdentitySpec::of(tls);
+    let server_name = &tls.server_name;
+    let names: Vec<&str> = credentials.iter().map(|&index| config.credentials[index].name.as_str()).collect();
+    format!(
+        "{host} {path:?} {methods:?} {prefix:?} {listen:?} {upstream:?} {tenant:?} {identity:?} {server_name:?} {timeouts:?} {limits:?} {names:?}"
+    )
+}

@@ -1,0 +1,248 @@
+//! What the admin listener shows, taken from the running proxy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use super::tasks::Command;
+use crate::admin::{
+    AdminToken, CredentialView, Health, ListenerView, Readiness, Reads, ReloadResult, ReloadView, RouteView, Source,
+    StatusView, Unhealthy,
+};
+use crate::clock::Timestamp;
+use crate::config::model::{AtStart, Route};
+use crate::observe::metrics::PoolState;
+use crate::proxy::Proxy;
+use crate::reload::names_of_route;
+use crate::secret::set::SecretSet;
+use crate::secret::value::SecretBytes;
+use crate::sign::material::{Kind, Material};
+use crate::snapshot::Snapshot;
+use crate::snapshot::credential::CredentialState;
+use crate::snapshot::health::Health as State;
+use crate::snapshot::identity::Part;
+
+/// Answers the admin listener from memory.
+pub struct View {
+    proxy: Arc<Proxy>,
+    listeners: Vec<ListenerView>,
+    commands: mpsc::Sender<Command>,
+    started: Timestamp,
+    draining: AtomicBool,
+    token: ArcSwap<AdminToken>,
+}
+
+impl View {
+    /// For a proxy that has just started.
+    pub fn new(proxy: Arc<Proxy>, listeners: Vec<ListenerView>, commands: mpsc::Sender<Command>, set: &SecretSet) -> Self {
+        let started = proxy.clock.now();
+        let token = ArcSwap::from_pointee(AdminToken::NotConfigured);
+        let view = Self { proxy, listeners, commands, started, draining: AtomicBool::new(false), token };
+        view.secrets_changed(set);
+        view
+    }
+
+    /// From now on not ready.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the admin token from a generation of secrets; a bad one keeps the last good one.
+    pub fn secrets_changed(&self, set: &SecretSet) {
+        let live = self.proxy.live.load();
+        let next = match &live.snapshot.plan.config.admin.token {
+            None => AdminToken::NotConfigured,
+            Some(name) => match set.content(name.value.as_str()).and_then(|bytes| Kind::HeaderText.load(bytes)) {
+                Ok(Material::Text(value)) => AdminToken::Values(vec![value]),
+                _ => match &**self.token.load() {
+                    AdminToken::Values(values) => AdminToken::Values(values.clone()),
+                    _ => AdminToken::Unusable,
+                },
+            },
+        };
+        let next = with_previous(next, &self.token.load());
+        self.token.store(Arc::new(next));
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.proxy.live.load().snapshot.clone()
+    }
+
+    /// The own port of a route with the port that the system gave.
+    fn real_listen(&self, route: &Route) -> Option<String> {
+        route.listen.as_ref()?;
+        let bound = self.listeners.iter().find(|listener| listener.route.as_deref() == Some(&route.name));
+        bound.map(|listener| listener.address.clone())
+    }
+}
+
+/// The newest token and the one before it.
+fn with_previous(next: AdminToken, old: &AdminToken) -> AdminToken {
+    let (AdminToken::Values(new), AdminToken::Values(old)) = (&next, old) else { return next };
+    let newest: Vec<SecretBytes> = new.iter().take(1).cloned().collect();
+    let previous = old.iter().find(|value| newest.iter().all(|new| new.expose() != value.expose()));
+    AdminToken::Values(newest.into_iter().chain(previous.cloned()).collect())
+}
+
+impl Source for View {
+    fn now(&self) -> Timestamp {
+        self.proxy.clock.now()
+    }
+
+    fn status(&self) -> StatusView {
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: self.snapshot().generation,
+            uptime: (self.now().seconds - self.started.seconds).max(0) as u64,
+            listeners: self.listeners.clone(),
+        }
+    }
+
+    fn routes(&self) -> Vec<RouteView> {
+        let snapshot = self.snapshot();
+        let config = &snapshot.plan.config;
+        let row = |(index, route): (usize, &Route)| RouteView {
+            name: route.name.clone(),
+            host: route.host.to_string(),
+            path: route.path.clone(),
+            methods: route.methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect()),
+            prefix: route.prefix.clone(),
+            listen: self.real_listen(route),
+            upstream: upstream_text(route),
+            credentials: route.credentials.iter().map(|&index| config.credentials[index].name.clone()).collect(),
+            ready: is_ready(&snapshot, index, self.now()),
+        };
+        config.routes.iter().enumerate().map(row).collect()
+    }
+
+    fn credentials(&self) -> Vec<CredentialView> {
+        credential_rows(&self.snapshot(), self.now())
+    }
+
+    fn readiness(&self) -> Readiness {
+        let snapshot = self.snapshot();
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Relaxed) {
+            reasons.push("draining".to_owned());
+        }
+        let waiting = snapshot.plan.config.secrets.at_start == AtStart::Wait;
+        if waiting && snapshot.problems().iter().any(|problem| !problem.last_good) {
+            reasons.push("waiting for secrets".to_owned());
+        }
+        let unhealthy = credential_rows(&snapshot, self.now())
+            .into_iter()
+            .filter(|row| row.health != Health::Ok)
+            .map(|row| Unhealthy { name: row.name, health: row.health, reason: row.reason })
+            .collect();
+        Readiness { ready: reasons.is_empty(), reasons, unhealthy }
+    }
+
+    fn metrics_text(&self) -> String {
+        let live = self.proxy.live.load_full();
+        let metrics = &self.proxy.metrics;
+        metrics.in_flight.set(self.proxy.in_flight.used() as i64);
+        metrics.buffered_bytes.set(self.proxy.buffered.used() as i64);
+        for (index, route) in live.routes.iter().enumerate() {
+            let (active, idle) = live.connections(index);
+            route.metrics.connections(PoolState::Active).set(active as i64);
+            route.metrics.connections(PoolState::Idle).set(idle as i64);
+        }
+        metrics.text()
+    }
+
+    fn admin_token(&self) -> AdminToken {
+        AdminToken::clone(&self.token.load())
+    }
+
+    fn reads(&self) -> Reads {
+        if self.snapshot().plan.config.admin.protect_reads { Reads::Protected } else { Reads::Open }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.snapshot().plan.config.listen.names.clone()
+    }
+
+    fn reload(&self) -> oneshot::Receiver<ReloadView> {
+        let (reply, receiver) = oneshot::channel();
+        if let Err(mpsc::error::TrySendError::Full(Command::Reload(reply))) = self.commands.try_send(Command::Reload(reply)) {
+            let messages = vec!["reloads are already waiting".to_owned()];
+            let _ = reply.send(ReloadView { result: ReloadResult::Failed, generation: self.snapshot().generation, messages });
+        }
+        receiver
+    }
+}
+
+fn upstream_text(route: &Route) -> String {
+    let scheme = if route.upstream.tls { "https" } else { "http" };
+    let default = if route.upstream.tls { 443 } else { 80 };
+    let host = route.upstream.host.clone().unwrap_or_else(|| route.host.to_string());
+    if route.upstream.port == default { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{}", route.upstream.port) }
+}
+
+fn is_ready(snapshot: &Snapshot, route: usize, now: Timestamp) -> bool {
+    let config = &snapshot.plan.config.routes[route];
+    let credentials = config.credentials.iter().all(|&index| snapshot.credentials[index].health() != State::Missing);
+    let identity = snapshot.plan.routes[route].identity.is_none_or(|identity| {
+        let client = snapshot.identities[identity].client.as_ref();
+        client.is_some_and(|client| client.not_after.is_none_or(|end| end >= now))
+    });
+    credentials && identity
+}
+
+fn credential_rows(snapshot: &Snapshot, now: Timestamp) -> Vec<CredentialView> {
+    let config = &snapshot.plan.config;
+    let own = snapshot.credentials.iter().enumerate().map(|(index, state)| {
+        let uses = |route: &&Route| route.credentials.contains(&index);
+        row_of(state, config.routes.iter().filter(uses).map(|route| route.name.clone()).collect())
+    });
+    let identities = config.routes.iter().zip(&snapshot.plan.routes).flat_map(|(route, plan)| {
+        let state = plan.identity.map(|identity| &snapshot.identities[identity]);
+        state.into_iter().flat_map(move |state| state.parts().map(move |(half, part)| part_row(route, half, part, now)))
+    });
+    own.chain(identities).collect()
+}
+
+fn row_of(state: &CredentialState, routes: Vec<String>) -> CredentialView {
+    let newest = state.instances().filter_map(|(_, i)| i.current.as_ref()).max_by_key(|value| value.generation);
+    let bad = state.problems().into_iter().next();
+    let single = state.variables.is_empty();
+    CredentialView {
+        name: state.name.clone(),
+        scheme: state.signer.scheme().to_owned(),
+        fingerprint: newest.filter(|_| single).map(|value| value.fingerprint.clone()),
+        health: health(state.health()),
+        reason: bad.map(|problem| format!("{}: {}", problem.secret, problem.reason)),
+        loaded_at: newest.map(|value| value.loaded_at),
+        expires_at: None,
+        generation: newest.map_or(0, |value| value.generation),
+        routes,
+    }
+}
+
+fn part_row(route: &Route, half: &'static str, part: &Part, now: Timestamp) -> CredentialView {
+    let expired = part.expires_at.is_some_and(|end| end < now);
+    let state = if expired { State::Expired } else { part.health };
+    CredentialView {
+        name: names_of_route(route, half),
+        scheme: "tls".to_owned(),
+        fingerprint: part.fingerprint.clone(),
+        health: health(state),
+        reason: part.bad.as_ref().map(|(name, reason)| format!("{name}: {reason}")),
+        loaded_at: part.loaded_at,
+        expires_at: part.expires_at,
+        generation: if part.loaded_at.is_some() { part.generation } else { 0 },
+        routes: vec![route.name.clone()],
+    }
+}
+
+fn health(state: State) -> Health {
+    match state {
+        State::Ok => Health::Ok,
+        State::Fallback => Health::Fallback,
+        State::Stale => Health::Stale,
+        State::Expired => Health::Expired,
+        State::Missing => Health::Missing,
+    }
+}

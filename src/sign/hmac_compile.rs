@@ -1,0 +1,178 @@
+//! Checks an `hmac` table as a whole and compiles its templates. Caller: [`Hmac::compile`].
+
+use std::collections::HashSet;
+
+use http::HeaderName;
+use http::header;
+
+use super::hmac::{Hmac, HmacSpec};
+use super::material::Kind;
+use super::{Covers, Place, Requirement, Slot};
+use crate::template::{Named, Position, Scope, Secrets, Template, TemplateError};
+
+/// Headers that belong to the connection or to the message's framing; no credential makes them.
+const NEVER_SET: [HeaderName; 9] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Collects what the templates of one table need and what is wrong with them.
+#[derive(Default)]
+struct Compiler {
+    secrets: Secrets,
+    places: Vec<Place>,
+    errors: Vec<(Place, TemplateError)>,
+    named: Vec<Named>,
+}
+
+pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)>> {
+    let mut compiler = Compiler::default();
+    compiler.secrets.add(spec.secret, Kind::HmacKey(spec.algorithm, spec.key_encoding));
+    compiler.places.push(Place::Secret);
+    compiler.check_names(&spec.set, &spec.set_query);
+    let values = compiler.values(&spec.values);
+    let sign = compiler.template(&spec.sign, Position::Signed, Place::Sign);
+    let set = compiler.each(spec.set, Position::Header, |name| Place::Set(name.to_string()));
+    let set_query = compiler.each(spec.set_query, Position::Query, |name| Place::SetQuery(name.clone()));
+    compiler.check_signature(&set, &set_query);
+    for (place, template) in
+        sign.iter().map(|template| (Place::Sign, template)).chain(values.iter().map(|(p, t)| (p.clone(), t)))
+    {
+        compiler.check_own_slots(&place, template, &set, &set_query);
+    }
+    for (name, template) in &set {
+        compiler.check_own_slots(&Place::Set(name.to_string()), template, &set, &set_query);
+    }
+    for (name, template) in &set_query {
+        compiler.check_own_slots(&Place::SetQuery(name.clone()), template, &set, &set_query);
+    }
+    let values: Vec<Template> = values.into_iter().map(|(_, template)| template).collect();
+    let set_to = || set.iter().map(|(_, template)| template).chain(set_query.iter().map(|(_, template)| template));
+    let all = || values.iter().chain(&sign).chain(set_to());
+    let covers = Covers { query: all().any(Template::reads_query), body: all().any(Template::reads_body) };
+    let slots = set.iter().map(|(name, _)| Slot::Header(name.clone()));
+    let slots = slots.chain(set_query.iter().map(|(name, _)| Slot::Query(name.clone()))).collect();
+    let requirements = compiler.requirements();
+    match sign {
+        Some(sign) if compiler.errors.is_empty() => {
+            Ok(Hmac { requirements, slots, covers, encoding: spec.encoding, values, sign, set, set_query })
+        }
+        _ => Err(compiler.errors),
+    }
+}
+
+impl Compiler {
+    fn template(&mut self, text: &str, position: Position, place: Place) -> Option<Template> {
+        let scope = Scope { position, values: &self.named };
+        let parsed = Template::parse(text, scope, &mut self.secrets);
+        self.places.resize(self.secrets.list().len(), place.clone());
+        match parsed {
+            Ok(template) => Some(template),
+            Err(errors) => {
+                self.errors.extend(errors.into_iter().map(|error| (place.clone(), error)));
+                None
+            }
+        }
+    }
+
+    fn values(&mut self, values: &[(String, String)]) -> Vec<(Place, Template)> {
+        let mut templates = Vec::with_capacity(values.len());
+        for (name, text) in values {
+            let place = Place::Value(name.clone());
+            if self.named.iter().any(|known| known.is(name)) {
+                self.whole(place, format!("the value {name:?} is declared twice"), None);
+                continue;
+            }
+            // A value that does not compile is declared all the same, so that one mistake is told once.
+            match self.template(text, Position::Signed, place.clone()) {
+                Some(template) => {
+                    self.named.push(Named::new(name.clone(), &template));
+                    templates.push((place, template));
+                }
+                None => self.named.push(Named::unknown(name.clone())),
+            }
+        }
+        templates
+    }
+
+    fn each<N>(
+        &mut self,
+        texts: Vec<(N, String)>,
+        position: Position,
+        place: impl Fn(&N) -> Place,
+    ) -> Vec<(N, Template)> {
+        let compiled = texts.into_iter().map(|(name, text)| {
+            let template = self.template(&text, position, place(&name))?;
+            Some((name, template))
+        });
+        compiled.flatten().collect()
+    }
+
+    fn check_names(&mut self, set: &[(HeaderName, String)], set_query: &[(String, String)]) {
+        let mut seen = HashSet::new();
+        for (name, _) in set {
+            if NEVER_SET.contains(name) {
+                self.whole(Place::Set(name.to_string()), format!("a credential cannot set the header {name}"), None);
+            }
+            if !seen.insert(name.as_str()) {
+                self.whole(Place::Set(name.to_string()), format!("the header {name} is set twice"), None);
+            }
+        }
+        let mut seen = HashSet::new();
+        for (name, _) in set_query {
+            if name.is_empty() {
+                self.whole(Place::SetQuery(name.clone()), "a query parameter needs a name".to_owned(), None);
+            }
+            if !seen.insert(name.as_str()) {
+                self.whole(Place::SetQuery(name.clone()), format!("the query parameter {name} is set twice"), None);
+            }
+        }
+    }
+
+    /// Asked only when nothing else is wrong: a template with a mistake may be the one that has it.
+    fn check_signature(&mut self, set: &[(HeaderName, Template)], set_query: &[(String, Template)]) {
+        let mut results = set.iter().map(|(_, t)| t).chain(set_query.iter().map(|(_, t)| t));
+        if self.errors.is_empty() && !results.any(Template::reads_signature) {
+            let hint = "write set = { \"X-Signature\" = \"{signature}\" }";
+            let message = "the signature goes nowhere: neither set nor set_query has {signature}";
+            self.whole(Place::Sign, message.to_owned(), Some(hint.to_owned()));
+        }
+    }
+
+    /// What the worker sends in a slot of this credential is dropped before it signs, so that a
+    /// template that reads it would always read nothing.
+    fn check_own_slots(
+        &mut self,
+        place: &Place,
+        template: &Template,
+        set: &[(HeaderName, Template)],
+        set_query: &[(String, Template)],
+    ) {
+        let headers = template.headers().filter(|read| set.iter().any(|(name, _)| name == *read));
+        let headers = headers.map(|read| format!("header {read}"));
+        let parameters = template.query_parameters().filter(|read| set_query.iter().any(|(name, _)| name == read));
+        let parameters = parameters.map(|read| format!("query parameter {read}"));
+        for read in headers.chain(parameters) {
+            let message = format!("the {read} is set by this credential itself, so it is empty here");
+            self.whole(place.clone(), message, Some("sign the variable that it is set to".to_owned()));
+        }
+    }
+
+    fn whole(&mut self, place: Place, message: String, hint: Option<String>) {
+        self.errors.push((place, TemplateError { at: 0..0, message, hint }));
+    }
+
+    fn requirements(&self) -> Vec<Requirement> {
+        let named = self.secrets.list().iter().zip(&self.places);
+        named
+            .map(|((pattern, kind), place)| Requirement { pattern: pattern.clone(), kind: *kind, place: place.clone() })
+            .collect()
+    }
+}
