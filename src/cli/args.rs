@@ -29,15 +29,24 @@ pub struct Args {
 
 /// What every command understands.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The configuration
     #[arg(short, long, global = true, value_name = "FILE", default_value = "proxy.toml")]
     pub config: PathBuf,
-    /// How data is printed on standard output
+    /// How data is printed on standard output: for people or for programs
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// Least severe events that the log shows [default: log.level of the configuration]
-    #[arg(long, global = true, value_enum, value_name = "LEVEL", env = "COUNTERSIGN_LOG", ignore_case = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LEVEL",
+        env = "COUNTERSIGN_LOG",
+        hide_env_values = true,
+        ignore_case = true
+    )]
     pub log_level: Option<LogLevel>,
     /// How the log is written [default: log.format of the configuration]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
@@ -46,10 +55,9 @@ pub struct Global {
 
 /// `--format` and `--log-format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // as documentation they would make the help twice as long
 pub enum Format {
-    /// For people
     Text,
-    /// For programs
     Json,
 }
 
@@ -208,11 +216,14 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse::<i64>() {
         let known = jiff::Timestamp::from_second(seconds).is_ok();
-        return if known { Ok(Timestamp::from_seconds(seconds)) } else { Err("no calendar has this second".to_owned()) };
+        return if known {
+            Ok(Timestamp::from_seconds(seconds))
+        } else {
+            Err("no calendar has this second".to_owned())
+        };
     }
-    let time: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| "write a time such as 2026-01-31T12:00:00Z, or seconds since 1970".to_owned())?;
+    let time: jiff::Timestamp =
+        text.parse().map_err(|_| "write a time such as 2026-01-31T12:00:00Z, or seconds since 1970".to_owned())?;
     let nanos = time.as_nanosecond();
     let (seconds, nanos) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
     Ok(Timestamp { seconds: seconds as i64, nanos: nanos as u32 })

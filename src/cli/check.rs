@@ -63,6 +63,8 @@ fn look(path: &Path) -> Report {
             report.secrets = secrets::rows(&snapshot, &read.set, SystemClock.now());
             let found = secret_diagnostics(&plan.config, &report.secrets);
             report.diagnostics.extend(found);
+            let span = plan.config.secrets.dir_span.clone();
+            let remark = |message| Diagnostic { severity: Severity::Warning, span: span.clone(), message, hint: None };
             report.diagnostics.extend(read.remarks.into_iter().map(remark));
         }
         Err(none) => {
@@ -72,10 +74,6 @@ fn look(path: &Path) -> Report {
         }
     }
     report
-}
-
-fn remark(message: String) -> Diagnostic {
-    Diagnostic { severity: Severity::Warning, span: None, message, hint: None }
 }
 
 /// With another `at_start` the proxy starts without the secret.
@@ -116,7 +114,11 @@ fn secret_diagnostics(config: &Config, rows: &[SecretRow]) -> Vec<Diagnostic> {
     list.sort_by_key(|one| one.severity == Severity::Warning);
     let more = list.len().saturating_sub(SAID);
     if more > 1 {
-        let severity = if list[SAID..].iter().any(|one| one.severity == Severity::Error) { Severity::Error } else { Severity::Warning };
+        let severity = if list[SAID..].iter().any(|one| one.severity == Severity::Error) {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
         list.truncate(SAID);
         let message = format!("{more} more secrets are missing or cannot be used");
         list.push(Diagnostic { severity, span: None, message, hint: None });

@@ -37,8 +37,6 @@ struct Explained {
     target: String,
     headers: Vec<(String, String)>,
     canonical: Vec<Canonical>,
-    #[serde(skip)]
-    remarks: Vec<String>,
 }
 
 /// What one credential would sign.
@@ -62,7 +60,6 @@ pub(super) fn command(global: &Global, args: &ExplainArgs) -> anyhow::Result<Exi
                 Format::Json => terminal::json(&explained)?,
                 Format::Text => terminal::data(&explained.text()),
             }
-            explained.remarks.iter().for_each(|remark| terminal::warning(remark));
             Ok(Exit::Fine)
         }
         Err((failure, route)) => {
@@ -144,10 +141,6 @@ fn sign(
     let signed = masked::sign(snapshot, ready, draft, covered, &context)
         .map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))?;
     let credentials = ready.route.credentials.iter().map(|&index| snapshot.credentials[index].name.clone());
-    let mut remarks = Vec::new();
-    if args.at.is_none() && !signed.canonical.is_empty() {
-        remarks.push("signed for this moment; --at and --nonce make it repeatable".to_owned());
-    }
     Ok(Explained {
         route: ready.route.name.clone(),
         credentials: credentials.collect(),
@@ -157,7 +150,6 @@ fn sign(
         headers: signed.headers(),
         target: signed.shown.target,
         canonical: signed.canonical,
-        remarks,
     })
 }
 
@@ -166,7 +158,10 @@ fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, body: &[u8]) -> Result<(),
     let limits = &ready.route.limits;
     let length = body.len();
     if limits.request_body.is_some_and(|limit| length as u64 > limit) {
-        return Err(Failure::new(Outcome::BodyTooLarge, format!("the request body has {length} bytes (limits.request_body)")));
+        return Err(Failure::new(
+            Outcome::BodyTooLarge,
+            format!("the request body has {length} bytes (limits.request_body)"),
+        ));
     }
     if snapshot.plan.routes[ready.index].needs_body && length > limits.signed_body {
         let why = format!("the request body has {length} bytes, at most {} (limits.signed_body)", limits.signed_body);
@@ -178,7 +173,8 @@ fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, body: &[u8]) -> Result<(),
 impl Explained {
     /// For people: where it goes, the head as it would leave, what was signed.
     fn text(&self) -> String {
-        let credentials = if self.credentials.is_empty() { "none".to_owned() } else { self.credentials.join(", then ") };
+        let credentials =
+            if self.credentials.is_empty() { "none".to_owned() } else { self.credentials.join(", then ") };
         let mut out = String::new();
         let mut line = |key: &str, value: &str| {
             let _ = writeln!(out, "{key:<11} {}", terminal::harmless(value)); // a String takes everything

@@ -40,9 +40,12 @@ pub(super) fn command(global: &Global) -> anyhow::Result<Exit> {
 /// Where a listener can be asked from this machine.
 pub(super) fn reachable(address: SocketAddr) -> anyhow::Result<SocketAddr> {
     if address.port() == 0 {
-        return Err(Ended::new(Exit::Bad, "the port is 0, so that only the log of the running proxy tells the real one")
-            .with_hint("give the listener a port of its own in [listen]")
-            .into());
+        return Err(Ended::new(
+            Exit::Bad,
+            "the port is 0, so that only the log of the running proxy tells the real one",
+        )
+        .with_hint("give the listener a port of its own in [listen]")
+        .into());
     }
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -84,7 +87,8 @@ fn token(config: Config) -> anyhow::Result<Option<HeaderValue>> {
         }
         Ok(Material::Hmac(_)) => Ok(None),
         Err(reason) => {
-            let why = format!("the admin listener wants a token, and the secret {} cannot be used: {reason}", name.value);
+            let why =
+                format!("the admin listener wants a token, and the secret {} cannot be used: {reason}", name.value);
             Err(Ended::new(Exit::Bad, why).into())
         }
     }
@@ -108,7 +112,8 @@ async fn ask_all(address: SocketAddr, token: Option<HeaderValue>) -> anyhow::Res
 }
 
 fn not_ok(status: StatusCode, address: SocketAddr, path: &str) -> Ended {
-    let exit = if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN { Exit::Bad } else { Exit::Passing };
+    let exit =
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN { Exit::Bad } else { Exit::Passing };
     Ended::new(exit, format!("http://{address}{path} answered {status} instead of what was asked"))
         .with_hint("is this the configuration of the proxy that runs there?")
 }
@@ -118,7 +123,9 @@ fn text(answers: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
-        Value::Array(items) => items.iter().map(|item| item.as_str().unwrap_or_default()).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => {
+            items.iter().map(|item| item.as_str().unwrap_or_default()).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     };
     let rows = |list: &str, keys: &[&str]| -> Vec<Vec<String>> {
@@ -137,7 +144,8 @@ fn text(answers: &Value) -> String {
     let routes = rows("routes", &["name", "host", "prefix", "listen", "upstream", "credentials", "ready"]);
     out += "\n";
     out += &terminal::table(&["ROUTE", "HOST", "PREFIX", "LISTEN", "UPSTREAM", "CREDENTIALS", "READY"], &routes);
-    let credentials = rows("credentials", &["name", "scheme", "health", "fingerprint", "loaded_at", "expires_at", "reason"]);
+    let credentials =
+        rows("credentials", &["name", "scheme", "health", "fingerprint", "loaded_at", "expires_at", "reason"]);
     if !credentials.is_empty() {
         out += "\n";
         let head = ["CREDENTIAL", "SCHEME", "HEALTH", "FINGERPRINT", "LOADED", "EXPIRES", "REASON"];
@@ -174,7 +182,7 @@ mod tests {
         let text = text(&answers);
         assert!(text.starts_with("countersign 0.1.0, up 1h 2m, generation 2\n"), "{text}");
         assert!(text.contains("proxy     127.0.0.1:8080\n"), "{text}");
-        assert!(text.contains("a      a.test                  https://a.test  k, l         yes\n"), "{text}");
+        assert!(text.contains("a      a.test  https://a.test  k, l         yes\n"), "{text}");
     }
 
     #[test]

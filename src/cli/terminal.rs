@@ -32,11 +32,6 @@ pub fn error(error: &anyhow::Error) {
     note(&coloured(&format!("error: {}{hint}", harmless(&shown))));
 }
 
-/// `warning: ..` on standard error.
-pub fn warning(text: &str) {
-    note(&coloured(&format!("warning: {}", harmless(text))));
-}
-
 /// Diagnostics of a configuration, a blank line after each.
 pub fn diagnostics(list: &[Diagnostic], source: &Source) {
     for diagnostic in list {
@@ -46,7 +41,10 @@ pub fn diagnostics(list: &[Diagnostic], source: &Source) {
 
 /// Text of others without characters that would steer a terminal; line ends stay.
 pub fn harmless(text: &str) -> String {
-    let bad = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let bad = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if bad(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
@@ -61,7 +59,8 @@ fn coloured(text: &str) -> String {
     paint("error", "1;31").or_else(|| paint("warning", "1;33")).unwrap_or_else(|| text.to_owned())
 }
 
-/// Rows in columns as wide as their widest cell, two spaces between them, no space at the ends.
+/// Rows in columns as wide as their widest cell, two spaces between them, no space at the ends. A column
+/// without any content is left out.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let shown = |row: &[String]| row.iter().map(|cell| harmless(cell).replace('\n', " ")).collect::<Vec<_>>();
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
@@ -69,10 +68,12 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let is_empty = |column: usize| all.iter().skip(1).all(|row| row.get(column).is_none_or(String::is_empty));
+    let widths: Vec<Option<usize>> =
+        (0..head.len()).map(|column| if is_empty(column) { None } else { Some(width(column)) }).collect();
     let mut out = String::new();
     for row in &all {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(&widths).filter_map(|(cell, width)| width.map(|width| format!("{cell:<width$}")));
         out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         out.push('\n');
     }
@@ -84,8 +85,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
-        let rows = vec![vec!["partner".to_owned(), "ok".to_owned()], vec!["é\u{1b}[1m".to_owned(), String::new()]];
-        assert_eq!(table(&["NAME", "S"], &rows), "NAME         S\npartner      ok\né\\u{1b}[1m\n");
+    fn columns_line_up_and_empty_ones_are_left_out() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = vec![row(["partner", "", "ok"]), row(["é\u{1b}[1m", "", ""])];
+        assert_eq!(table(&["NAME", "E", "S"], &rows), "NAME        S\npartner     ok\né\\u{1b}[1m\n");
     }
 }

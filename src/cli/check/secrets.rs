@@ -91,7 +91,15 @@ impl State {
 impl SecretRow {
     fn new(name: &str, credential: &str, state: State, span: Option<Span>) -> Self {
         let reason = state.reason();
-        Self { name: name.to_owned(), credential: credential.to_owned(), state, reason, expires_at: None, days_left: None, span }
+        Self {
+            name: name.to_owned(),
+            credential: credential.to_owned(),
+            state,
+            reason,
+            expires_at: None,
+            days_left: None,
+            span,
+        }
     }
 
     /// Who needs it, in a sentence.
@@ -142,7 +150,8 @@ fn of_credential(credential: &Credential, state: &CredentialState, set: &SecretS
             .take(PATTERN_ROWS)
             .map(|problem| {
                 let patterns = credential.signer.requirements().iter().map(|requirement| &requirement.pattern);
-                let index = patterns.enumerate().find(|(_, pattern)| pattern.captures(problem.secret.as_str()).is_some());
+                let index =
+                    patterns.enumerate().find(|(_, pattern)| pattern.captures(problem.secret.as_str()).is_some());
                 let span = index.and_then(|(index, _)| credential.secret_spans.get(index).cloned());
                 SecretRow::new(problem.secret.as_str(), &credential.name, State::of(Err::<(), _>(problem.reason)), span)
             })
@@ -160,7 +169,12 @@ fn of_tls(route: &str, tls: &RouteTls, set: &SecretSet, now: Timestamp) -> Vec<S
     }
     if let Some(ca) = &tls.ca {
         let loaded = set.content(ca.value.as_str()).and_then(Roots::load);
-        rows.push(SecretRow::new(ca.value.as_str(), &format!("route:{route}/ca"), State::of(loaded), Some(ca.span.clone())));
+        rows.push(SecretRow::new(
+            ca.value.as_str(),
+            &format!("route:{route}/ca"),
+            State::of(loaded),
+            Some(ca.span.clone()),
+        ));
     }
     rows
 }

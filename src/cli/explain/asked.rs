@@ -88,7 +88,8 @@ fn arrival(config: &Config, authority: &Authority) -> anyhow::Result<Entry> {
             return Ok(Entry { address: ListenAddr::Tcp(*address), port: Some(port), kind: EntryKind::OwnPort });
         }
     }
-    let tcp = || config.listen.proxy.iter().filter_map(|one| if let ListenAddr::Tcp(tcp) = one { Some(tcp) } else { None });
+    let tcp =
+        || config.listen.proxy.iter().filter_map(|one| if let ListenAddr::Tcp(tcp) = one { Some(tcp) } else { None });
     // Which port the system will give for port 0 cannot be known here.
     if tcp().any(|address| here(address) || address.port() == 0) {
         return Ok(shared(config, Some(port)));
