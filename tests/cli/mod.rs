@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod same;
 mod status;
 mod usage;
 
