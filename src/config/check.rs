@@ -6,12 +6,16 @@
 use std::collections::{HashMap, HashSet};
 
 use super::credential;
+use super::credential_hmac::Hole;
 use super::diagnostic::Diagnostic;
 use super::fields::Mistakes;
 use super::model::{Admin, Credential, Listen, Route, Span, Spanned};
 use super::route::Declared;
 use crate::secret::name::NamePattern;
 use crate::sign::Slot;
+
+const TENANT_HINT: &str =
+    "add tenant = \"{NAME}\" (a capture of the host) or tenant = { header = \"Countersign-Tenant\" } to the route";
 
 /// Routes that no worker can reach, because nothing listens for them.
 pub(super) fn reachable(routes: &[Declared], listen: &Listen, mistakes: &Mistakes) {
@@ -105,13 +109,33 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared<
         let mut filled: HashMap<Slot, &str> = HashMap::new();
         let mut covering: Option<&str> = None;
         for (index, span) in route.credentials.iter().zip(&declared.credential_spans) {
-            let Some(credential) = credentials.get(*index).and_then(|c| c.made.as_ref()) else { continue };
+            let Some(found) = credentials.get(*index) else { continue };
+            let Some(credential) = &found.made else { continue };
+            holes(route, found, mistakes);
             variables(route, credential, mistakes);
             slots(credential, &mut filled, covering, span, mistakes);
             if credential.signer.covers().query {
                 covering = covering.or(Some(&credential.name));
             }
         }
+    }
+}
+
+/// Variables of templates have a value only where the route gives them one.
+fn holes(route: &Route, credential: &credential::Declared<'_>, mistakes: &Mistakes) {
+    for hole in &credential.holes {
+        let (shown, hint) = match &hole.value {
+            Hole::Tenant if route.tenant.is_some() => continue,
+            Hole::Tenant => ("`tenant`".to_owned(), TENANT_HINT.to_owned()),
+            Hole::Capture(name) if route.host.captures().any(|capture| capture == name) => continue,
+            Hole::Capture(name) => (
+                format!("capture `{name}`"),
+                format!("capture it in the route's `host`, such as \"{{{name}}}.example.com\""),
+            ),
+        };
+        let (route, credential) = (&route.name, credential.name.value);
+        let message = format!("route `{route}` uses credential `{credential}` with this template, and has no {shown}");
+        mistakes.hinted(hole.span.clone(), message, hint);
     }
 }
 
@@ -131,7 +155,7 @@ fn variables(route: &Route, credential: &Credential, mistakes: &Mistakes) {
                 if variable == "tenant" { "`tenant`" } else { "such capture" }
             );
             let hint = if variable == "tenant" {
-                "add tenant = \"{NAME}\" (a capture of the host) or tenant = { header = \"Countersign-Tenant\" } to the route".to_owned()
+                TENANT_HINT.to_owned()
             } else {
                 format!("capture it in the route's `host`, such as \"{{{variable}}}.example.com\", or use {{tenant}}")
             };

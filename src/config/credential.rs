@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use toml::de::{DeTable, DeValue};
 
-use super::credential_hmac::hmac;
+use super::credential_hmac::{Hole, hmac, holes};
 use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;
@@ -23,6 +23,8 @@ use crate::sign::{Place, Signer, Slot};
 pub(super) struct Declared<'t> {
     pub name: Spanned<&'t str>,
     pub made: Option<Credential>,
+    /// What its templates take from the route.
+    pub holes: Vec<Spanned<Hole>>,
 }
 
 /// Where the parts of a credential were written.
@@ -34,11 +36,15 @@ pub(super) fn credentials<'t>(root: &Fields<'t, '_>, text: &str) -> Vec<Declared
     let mut declared = Vec::new();
     for (name, value) in root.entries("credential") {
         check_name(&name, mistakes);
+        let mut taken = Vec::new();
         let made = match value.get_ref() {
             DeValue::Table(table) => one_scheme(table, &name, mistakes).and_then(|scheme| {
                 let fields = Fields::open(table, value.span(), &CREDENTIAL, mistakes).table(scheme);
                 mask_unknown(table.get(scheme)?.get_ref().as_table()?, scheme, mistakes); // no table: it was said
                 let (signer, places) = signer(scheme, &fields, text)?;
+                if scheme == "hmac" {
+                    taken = holes(&fields, text);
+                }
                 let secret_spans = secret_spans(&signer, &places, text, &name.span);
                 Some(Credential {
                     name: name.value.to_owned(),
@@ -56,7 +62,7 @@ pub(super) fn credentials<'t>(root: &Fields<'t, '_>, text: &str) -> Vec<Declared
                 None
             }
         };
-        declared.push(Declared { name, made });
+        declared.push(Declared { name, made, holes: taken });
     }
     declared
 }

@@ -14,6 +14,15 @@ use crate::sign::hmac::{Hmac, HmacSpec, SignatureEncoding};
 use crate::sign::material::{HashAlgorithm, KeyEncoding};
 use crate::sign::{Place, Signer};
 
+/// What a template takes from the route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hole {
+    /// `{tenant}`
+    Tenant,
+    /// `{capture.NAME}`
+    Capture(String),
+}
+
 /// `hmac = { .. }`
 pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Places)> {
     let mistakes = fields.mistakes();
@@ -23,7 +32,8 @@ pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Place
     let set = templates(fields, "set");
     let set_query = templates(fields, "set_query");
     let has = |key: &str| fields.value(key).is_some_and(|v| v.get_ref().as_table().is_none_or(|t| !t.is_empty()));
-    if !has("set") && !has("set_query") {
+    let compiled = secret.is_some() && sign.is_some(); // then the compiler says it
+    if !compiled && !has("set") && !has("set_query") {
         mistakes.hinted(
             fields.span(),
             "`hmac` sets nothing, so the signature would go nowhere",
@@ -89,7 +99,8 @@ fn encodings(fields: &Fields<'_, '_>) -> (KeyEncoding, HashAlgorithm, SignatureE
     (key, algorithm, signature)
 }
 
-/// `set`: each header once, whatever its case and whether it has `-` or `_`.
+/// `set`: each header once, whatever its case and whether it has `-` or `_`. A header that cannot
+/// be set gets a name in its place, so that its template is checked all the same.
 fn set_headers(
     set: &[(Spanned<&str>, Spanned<&str>)],
     places: &mut Places,
@@ -97,15 +108,18 @@ fn set_headers(
 ) -> Vec<(HeaderName, String)> {
     let mut seen = std::collections::HashSet::new();
     let mut out = Vec::new();
-    for (name, template) in set {
-        let Some(header) = header(name, mistakes) else { continue };
-        if !seen.insert(header.as_str().replace('_', "-")) {
+    for (index, (name, template)) in set.iter().enumerate() {
+        let mut usable = header(name, mistakes);
+        if let Some(header) = &usable
+            && !seen.insert(header.as_str().replace('_', "-"))
+        {
             let message = format!("the header `{}` is set twice (case does not count)", name.value);
             mistakes.hinted(name.span.clone(), message, "remove one of them");
-            continue;
+            usable = None;
         }
+        let stand_in = || HeaderName::from_bytes(format!("x-unusable-{index}").as_bytes()).ok();
+        let Some(header) = usable.or_else(stand_in) else { continue };
         places.insert(Place::Set(header.as_str().to_owned()), template.span.clone());
-        places.insert(Place::Set(name.value.to_owned()), template.span.clone());
         out.push((header, template.value.to_owned()));
     }
     out
@@ -127,6 +141,58 @@ fn templates<'t>(fields: &Fields<'t, '_>, key: &str) -> Vec<(Spanned<&'t str>, S
     out
 }
 
+/// What compiled templates take from the route: `{tenant}` and `{capture.NAME}`, and where each stands.
+pub(super) fn holes(fields: &Fields<'_, '_>, text: &str) -> Vec<Spanned<Hole>> {
+    let mut all: Vec<Spanned<&str>> = fields.text("sign").into_iter().collect();
+    for key in ["values", "set", "set_query"] {
+        all.extend(templates(fields, key).into_iter().map(|(_, template)| template));
+    }
+    let mut found = Vec::new();
+    for template in all {
+        for at in variables(template.value) {
+            let value = match template.value[at.clone()].trim() {
+                "tenant" => Hole::Tenant,
+                name => match name.strip_prefix("capture.") {
+                    Some(name) => Hole::Capture(name.to_owned()),
+                    None => continue,
+                },
+            };
+            let span = literal::inside(text, &template.span, template.value, &at);
+            found.push(Spanned { value, span: span.unwrap_or_else(|| template.span.clone()) });
+        }
+    }
+    found
+}
+
+/// Where the variable of each `{variable|function}` of a good template stands. Braces nest (names of
+/// secrets have holes) and do not count in quotes.
+fn variables(template: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found: Vec<std::ops::Range<usize>> = Vec::new();
+    let (mut depth, mut quoted, mut variable) = (0_usize, false, None);
+    let mut chars = template.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let doubled = depth == 0 && chars.peek().is_some_and(|(_, next)| *next == c);
+        match c {
+            '{' | '}' if doubled => {
+                chars.next();
+            }
+            '"' if depth > 0 => quoted = !quoted,
+            '{' if !quoted => {
+                depth += 1;
+                variable = variable.or(Some(at + 1).filter(|_| depth == 1));
+            }
+            '|' | '}' if !quoted => {
+                depth -= usize::from(c == '}' && depth > 0);
+                // Within the braces of a secret's name the variable goes on.
+                let ended = if c == '}' { depth == 0 } else { depth == 1 };
+                found.extend(variable.take_if(|_| ended).map(|start| start..at));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Compiles; each mistake of a template is shown where it stands within the string.
 fn compile(spec: HmacSpec, places: Places, text: &str, mistakes: &Mistakes) -> Option<(Signer, Places)> {
     let written = spec.clone();
@@ -137,7 +203,9 @@ fn compile(spec: HmacSpec, places: Places, text: &str, mistakes: &Mistakes) -> O
     for (place, error) in errors {
         let whole = places.get(&place).or(places.get(&Place::Sign)).cloned().unwrap_or_default();
         let template = template_at(&written, &place);
-        let span = template.and_then(|template| literal::inside(text, &whole, template, &error.at)).unwrap_or(whole);
+        // An empty place at the beginning means the template as a whole.
+        let inner = template.filter(|_| error.at != (0..0));
+        let span = inner.and_then(|template| literal::inside(text, &whole, template, &error.at)).unwrap_or(whole);
         let mut wrong = Diagnostic::error(span, error.message);
         wrong.hint = error.hint;
         mistakes.add(wrong);
@@ -155,5 +223,17 @@ fn template_at<'s>(spec: &'s HmacSpec, place: &Place) -> Option<&'s str> {
             spec.set.iter().find(|(n, _)| n.as_str().eq_ignore_ascii_case(name)).map(|(_, t)| t.as_str())
         }
         Place::Secret | Place::Username | Place::Password => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variables_of_a_template() {
+        let text = r#"{{no}}{tenant}x{secret:a/{shop}/k|hex}{path|cut_prefix("/{x}|")}{ capture.shop }}}"#;
+        let found: Vec<&str> = variables(text).into_iter().map(|at| &text[at]).collect();
+        assert_eq!(found, ["tenant", "secret:a/{shop}/k", "path", " capture.shop "]);
     }
 }

@@ -101,17 +101,27 @@ pub(super) fn duplicate(problem: &toml::de::Error, text: &str) -> Diagnostic {
 
 /// A mistake of TOML.
 pub(super) fn syntax(problem: &toml::de::Error, text: &str) -> Diagnostic {
-    let span = problem.span().unwrap_or(text.len()..text.len());
+    let mut span = problem.span().unwrap_or(text.len()..text.len());
     let message = problem.message().trim_end_matches(", expected literal string");
-    let diagnostic = Diagnostic::error(span, format!("this is not TOML: {message}"));
-    match message {
-        m if m.starts_with("string values must be quoted") => diagnostic.with_hint("write the value in double quotes"),
-        m if m.starts_with("unclosed") || m.contains("quote") => diagnostic.with_hint("close it on this line"),
-        m if m.starts_with("missing comma") => {
-            diagnostic.with_hint("put a comma before it, or close the list or table that was opened above")
+    let hint = match message {
+        m if m.starts_with("invalid multi-line") => {
+            // The parser points at the end of the file, a person looks for the beginning.
+            let fence = if m.contains("literal") { "'''" } else { "\"\"\"" };
+            if let Some(at) = text.get(..span.start).unwrap_or(text).rfind(fence) {
+                span = at..at + fence.len();
+            }
+            "close the string with the three quotes that it begins with"
         }
-        _ => diagnostic,
-    }
+        m if m.starts_with("string values must be quoted") => "write the value in double quotes",
+        m if m.contains(" string, expected") => "close the string with the quote that it begins with",
+        m if m.starts_with("unclosed") => "add the bracket or brace that closes it",
+        m if m.starts_with("missing comma") => {
+            "put a comma before it, or close the list or table that was opened above"
+        }
+        _ => "",
+    };
+    let diagnostic = Diagnostic::error(span, format!("this is not TOML: {message}"));
+    if hint.is_empty() { diagnostic } else { diagnostic.with_hint(hint) }
 }
 
 /// Masks literals under keys whose values are secrets, whatever else is wrong with their lines.
@@ -131,24 +141,31 @@ pub(super) fn mask_literals(table: &DeTable<'_>, mistakes: &Mistakes) {
 }
 
 /// Values that may be secret in a text that is not TOML: what stands after `=` and a secret's key
-/// and is no table.
+/// and is no table, to the end of the line or of the long string that begins there.
 pub(super) fn suspects(text: &str) -> Vec<Span> {
+    let lower = text.to_ascii_lowercase();
     let mut found = Vec::new();
-    let mut begin = 0;
-    for line in text.split_inclusive('\n') {
-        let lower = line.to_ascii_lowercase();
-        for key in SECRET_KEYS {
-            let Some(at) = lower.find(key) else { continue };
-            let Some(equals) = lower[at..].find('=').map(|i| at + i + 1) else { continue };
-            let value = line[equals..].trim();
-            if !value.is_empty() && !value.starts_with('{') {
-                let start = begin + equals + line[equals..].find(value).unwrap_or(0);
-                found.push(start..start + value.len());
-            }
-        }
-        begin += line.len();
+    for key in SECRET_KEYS {
+        found.extend(lower.match_indices(key).filter_map(|(at, _)| suspect(text, at + key.len())));
     }
     found
+}
+
+/// The value after a secret's key that ends at `from`, in the same line.
+fn suspect(text: &str, from: usize) -> Option<Span> {
+    let line = text[from..].split('\n').next().unwrap_or_default();
+    let equals = line.find('=')? + 1;
+    let value = line[equals..].trim();
+    if value.is_empty() || value.starts_with('{') {
+        return None;
+    }
+    let start = from + equals + line[equals..].find(value)?;
+    let long = ["\"\"\"", "'''"].into_iter().find(|fence| value.starts_with(fence));
+    let end = match long {
+        Some(fence) => text[start + 3..].find(fence).map_or(text.len(), |at| start + at + 6),
+        None => start + value.len(),
+    };
+    Some(start..end)
 }
 
 #[cfg(test)]
@@ -167,6 +184,13 @@ mod tests {
     #[test]
     fn suspects_are_the_values_of_secret_keys() {
         let text = "password = hunter2\nbasic = { password = { secret = \"a\" }\nname = x\n";
-        assert_eq!(suspects(text), vec![11..18]);
+        assert_eq!(suspects(text).first(), Some(&(11..18)));
+        assert_eq!(suspects(text).len(), 1);
+        let text = "password = \"\"\"\nhunter2\nx\"\"\" # é\nPassword = '''\nhunter2";
+        let spans = suspects(text);
+        assert_eq!(
+            spans.iter().map(|span| &text[span.clone()]).collect::<Vec<_>>(),
+            ["\"\"\"\nhunter2\nx\"\"\"", "'''\nhunter2"]
+        );
     }
 }

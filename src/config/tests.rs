@@ -1,7 +1,8 @@
 //! `tests/config/good` parses without a word; each file of `tests/config/bad` prints exactly the
 //! text beside it. Set `UPDATE_DOCS=1` to rewrite the reference page, `UPDATE_EXPECTED=1` to write
 //! the expected texts that are not there yet.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::disallowed_methods)] // UPDATE_DOCS and UPDATE_EXPECTED are read from the environment
 
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,63 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!((config.limits.in_flight, config.limits.buffered), (1024, 64 << 20));
     assert_eq!(config.drain.deadline, std::time::Duration::from_secs(25));
     assert_eq!((config.threads, config.log.access), (None, true));
+}
+
+#[test]
+fn values_arrive_where_they_belong() {
+    use std::time::Duration;
+    let config = parse_file(&root().join("tests/config/good/product.toml")).config.unwrap();
+    let route = &config.routes[0];
+    assert_eq!(
+        (route.name.as_str(), route.path.as_deref(), route.prefix.as_deref()),
+        ("partner", Some("/v2/"), Some("/partner"))
+    );
+    assert_eq!(route.methods.as_deref(), Some(&[http::Method::GET, http::Method::POST][..]));
+    assert_eq!(route.upstream, model::Upstream { tls: true, host: Some("api.partner.example".into()), port: 8443 });
+    assert_eq!(route.tls.client_key.as_ref().unwrap().value.as_str(), "partner/tls.key");
+    assert_eq!(route.tls.min, model::TlsVersion::V1_3);
+    assert_eq!(route.timeouts.response, Some(Duration::from_secs(60)));
+    assert_eq!((route.limits.signed_body, route.limits.request_body), (16 << 20, None));
+    assert_eq!(route.credentials, [0]);
+    assert_eq!(config.credentials[0].name, "partner-key");
+    let span = &config.credentials[0].secret_spans[0];
+    assert_eq!(&config.source.text[span.clone()], "\"partner/key\"");
+    let shop = &config.routes[2];
+    assert_eq!(shop.tenant, Some(model::TenantSource::Capture("shop".into())));
+    assert_eq!(shop.upstream, model::Upstream { tls: true, host: None, port: 443 });
+    assert!(config.routes[3].credentials.is_empty());
+}
+
+#[test]
+fn sub_tables_are_inline_tables() {
+    let config = parse_file(&root().join("tests/config/good/sub_tables.toml")).config.unwrap();
+    let names: Vec<(&str, &str)> = config.credentials.iter().map(|c| (c.name.as_str(), c.signer.scheme())).collect();
+    assert_eq!(names, [("a", "api_key"), ("b", "basic"), ("c", "bearer")]);
+    let route = &config.routes[0];
+    assert_eq!(route.tls.client_cert.as_ref().unwrap().value.as_str(), "one/identity.pem");
+    assert_eq!(route.timeouts.connect, std::time::Duration::from_secs(1));
+    assert_eq!(route.timeouts.body, Some(std::time::Duration::from_secs(300)));
+    assert_eq!(route.credentials, [0, 1]);
+    assert!(matches!(&route.tenant, Some(model::TenantSource::Header(name)) if name == "countersign-tenant"));
+}
+
+#[test]
+fn every_key_can_be_written() {
+    let config = parse_file(&root().join("tests/config/good/every_key.toml")).config.unwrap();
+    assert_eq!(config.listen.proxy[2], model::ListenAddr::Unix("/etc/countersign/proxy.sock".into()));
+    assert_eq!((config.listen.admin, config.listen.socket_mode), (None, 0o600));
+    assert_eq!(config.listen.names, ["countersign", "sidecar.internal"]);
+    assert_eq!((config.threads, config.log.level, config.log.access), (Some(2), tracing::Level::DEBUG, false));
+    assert_eq!((config.secrets.dir.as_path(), config.secrets.poll), (Path::new("/etc/countersign/secrets"), None));
+    assert_eq!((config.limits.headers, config.limits.connections), (1000, 16));
+    assert_eq!(config.drain.delay, std::time::Duration::from_millis(250));
+    assert_eq!(config.connect_to[0].0, model::Authority { host: "oauth.example.com".into(), port: 443 });
+    assert_eq!(config.playground, Some("[::1]:8443".parse().unwrap()));
+    assert_eq!((config.routes[0].timeouts.response, config.routes[0].limits.request_body), (None, Some(1 << 30)));
+    assert_eq!(
+        config.routes[2].upstream,
+        model::Upstream { tls: false, host: Some("plain.example".into()), port: 8080 }
+    );
 }
 
 #[test]

@@ -206,6 +206,7 @@ impl fmt::Display for NamePattern {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -1,18 +1,26 @@
 //! One reading of the secrets directory: an immutable generation of file contents.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::name::SecretName;
 use super::value::{BadReason, SecretBytes};
 
 /// What was found under one name.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SecretFile {
     /// The content, or why there is none.
     pub content: Result<SecretBytes, BadReason>,
     /// Equal contents have equal digests; keyed per process, never shown.
     pub digest: [u8; 32],
+}
+
+impl fmt::Debug for SecretFile {
+    /// Without the digest, which is nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.content.fmt(f)
+    }
 }
 
 /// A consistent reading of the directory: what one atomic act delivered is either wholly in it or not at all.

@@ -22,6 +22,8 @@ const FULL_EVERY: u32 = 60;
 const FULL_AT_MOST: Duration = Duration::from_secs(60);
 /// First and longest wait before something unsettled is looked at again.
 const SOON: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// Between two readings there is at least so much time.
+const LEAST_PAUSE: Duration = Duration::from_millis(20);
 /// How often one job reads again because new directories came under watch.
 const ROUNDS: usize = 3;
 
@@ -103,6 +105,7 @@ struct Job {
 struct Done {
     set: Option<SecretSet>,
     unsettled: bool,
+    settles_in: Option<Duration>,
     config: bool,
     warnings: Vec<Warning>,
 }
@@ -218,9 +221,10 @@ impl Source {
         let gathered = self.shared.take();
         if gathered.secrets.due().is_some() {
             depth = depth.or(Some(Depth::Changed));
+            self.patience = SOON.0;
         }
         let lost = gathered.overflow && now.saturating_duration_since(self.last_full) >= FULL_AT_MOST;
-        if depth.is_some() && (lost || (polled && self.polls % FULL_EVERY == 0)) {
+        if depth.is_some() && (lost || (polled && self.polls.is_multiple_of(FULL_EVERY))) {
             depth = Some(Depth::Full);
             self.last_full = now;
         }
@@ -247,7 +251,8 @@ impl Source {
             self.backlog.push_back(Update::ConfigTouched);
         }
         if done.unsettled {
-            self.soon = Some(now + self.patience);
+            let rest = done.settles_in.unwrap_or(self.patience).min(self.patience);
+            self.soon = Some(now + rest.max(LEAST_PAUSE));
             self.patience = (self.patience * 2).min(SOON.1);
         } else {
             self.patience = SOON.0;
@@ -285,7 +290,7 @@ impl Engine {
         let mut depth = depth;
         for _ in 0..ROUNDS {
             let scan = self.reader.scan(depth, Instant::now());
-            done.unsettled = scan.unsettled;
+            (done.unsettled, done.settles_in) = (scan.unsettled, scan.settles_in);
             done.warnings.extend(scan.warnings.into_iter().map(Warning::Reading));
             done.set = scan.set.or(done.set.take());
             if !scan.moved || !self.rewatch(done) {

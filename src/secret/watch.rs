@@ -182,10 +182,10 @@ impl State {
                 self.gathered.lost.push(path.clone());
                 self.dirs.retain(|dir, _| !dir.starts_with(path));
             }
-            if let Some(touch) = touch.filter(|_| subjects.contains(&Subject::Secrets)) {
-                if self.gathered.touches.len() < MAX_TOUCHES {
-                    self.gathered.touches.push((touch, path.clone()));
-                }
+            if let Some(touch) = touch.filter(|_| subjects.contains(&Subject::Secrets))
+                && self.gathered.touches.len() < MAX_TOUCHES
+            {
+                self.gathered.touches.push((touch, path.clone()));
             }
         }
         relevant

@@ -22,7 +22,7 @@ pub enum TlsFailure {
     /// Revocation.
     #[error("the upstream's certificate has been revoked")]
     Revoked,
-    /// Purpose, signature, encoding, or a CA's certificate used as a server's.
+    /// Purpose, encoding, or a CA's certificate used as a server's.
     #[error("the upstream's certificate cannot be used")]
     BadCertificate,
     /// The upstream asked for a certificate and got none.
@@ -70,7 +70,8 @@ impl TlsFailure {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
             CertificateError::Revoked => Self::Revoked,
-            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            // A root of the same name with another key shows as a bad signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::NameMismatch,
             _ => Self::BadCertificate,
         }

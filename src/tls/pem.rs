@@ -120,9 +120,7 @@ fn text(bytes: &SecretBytes, kind: Kind) -> Result<&[u8], BadReason> {
     if !has(bytes, b"-----BEGIN ") {
         // A DER SEQUENCE with a long length: a certificate or key in binary form, or PKCS#12.
         return Err(match (bytes, kind) {
-            ([0x30, 0x81 | 0x82 | 0x83, ..], Kind::Certificate) => {
-                bad("DER, not PEM; convert it (openssl x509 -inform der)")
-            }
+            ([0x30, 0x81..=0x83, ..], Kind::Certificate) => bad("DER, not PEM; convert it (openssl x509 -inform der)"),
             ([0x30, ..], Kind::Key) => bad("DER, not PEM; convert it (openssl pkey -inform der)"),
             _ => bad("not a PEM file"),
         });

@@ -1,7 +1,7 @@
 //! One consistent reading of the secrets directory (the reload contract's first rule).
 //!
-//! [`Reader`] keeps what it saw and tells what changed. `walk` goes through directories, `file`
-//! reads one file, `settle` says when a file may be read, `links` lists what must be watched,
+//! [`Reader`] keeps what it saw and tells what changed. `walk` goes through directories, `take`
+//! takes up what is found, `file` reads one file, `settle` says when a file may be read, `links` lists what must be watched,
 //! `start` has the remarks that are made once at start. Nothing here waits, watches or logs:
 //! time comes in as an `Instant`, remarks go out as [`Warning`]s. Called by `secret::source`,
 //! and directly by `check`.
@@ -10,12 +10,13 @@ mod file;
 mod links;
 mod settle;
 mod start;
+mod take;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use file::{Inode, Stat};
 pub use links::{Place, passed};
@@ -52,6 +53,8 @@ pub struct Scan {
     /// Something is being written, or a directory changed faster than it could be read: what is
     /// in it keeps its old content; scan again soon.
     pub unsettled: bool,
+    /// After how long the first of the waiting files counts if nothing happens to it.
+    pub settles_in: Option<Duration>,
     /// The directories to be watched changed: see [`Reader::places`].
     pub moved: bool,
     /// Remarks that were not made at the scan before.
@@ -110,12 +113,18 @@ pub struct Reader {
     said: HashSet<Warning>,
     spare: walk::Spare,
     #[cfg(test)]
-    hook: Option<Box<dyn FnMut(&str) + Send>>,
+    hook: Option<Hook>,
 }
+
+/// Called with a name between its metadata and its content.
+#[cfg(test)]
+type Hook = Box<dyn FnMut(&str) + Send>;
 
 /// How a name was found at its last reading.
 struct Known {
     seen: Seen,
+    /// When the file was made, in seconds and nanoseconds.
+    born: Option<(i64, u32)>,
     limit: u64,
     mark: u64,
     again: Again,
@@ -148,6 +157,7 @@ struct Folder {
 /// What a walk wants to change; kept apart until the walk is through.
 struct Put {
     seen: Seen,
+    born: Option<(i64, u32)>,
     limit: u64,
     again: Again,
     links: Box<[Place]>,
@@ -211,7 +221,9 @@ impl Reader {
             self.current()
         });
         let unsettled = outcome.unsettled || !self.waiting.is_empty();
-        Scan { set, unsettled, moved: outcome.moved, warnings: fresh, opened: outcome.opened }
+        let rest = |file: &Waiting| file.least.saturating_sub(now.saturating_duration_since(file.since));
+        let settles_in = self.waiting.values().map(rest).min();
+        Scan { set, unsettled, settles_in, moved: outcome.moved, warnings: fresh, opened: outcome.opened }
     }
 
     /// Takes over what a walk found; true when a content changed.
@@ -224,8 +236,8 @@ impl Reader {
                 changed.push((name.clone(), Some(SecretFile { content: put.content, digest })));
             }
             self.waiting.remove(&name);
-            let Put { seen, limit, again, links, .. } = put;
-            self.known.insert(name, Known { seen, limit, mark, again, links });
+            let Put { seen, born, limit, again, links, .. } = put;
+            self.known.insert(name, Known { seen, born, limit, mark, again, links });
         }
         self.known.retain(|_, known| known.mark == mark);
         self.waiting.retain(|_, waiting| waiting.mark == mark);
@@ -246,4 +258,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::secret) mod tests;

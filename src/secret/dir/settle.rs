@@ -8,10 +8,10 @@ use super::file::{Inode, Stat, inode};
 use super::{Again, Depth, Known, Reader, Seen};
 
 /// A file written in place counts when it was unchanged for so long.
-pub const SETTLED: Duration = Duration::from_secs(2);
+pub(super) const SETTLED: Duration = Duration::from_secs(2);
 /// A new file of which nothing tells whether it was renamed into place or is still being
 /// written counts when it was unchanged for so long.
-pub const SETTLED_NEW: Duration = Duration::from_millis(500);
+pub(super) const SETTLED_NEW: Duration = Duration::from_millis(500);
 /// A secrets directory that is gone may be about to be replaced: its contents stay for so long.
 pub(super) const GONE: Duration = Duration::from_secs(2);
 /// Most inodes about which events are remembered between two scans.
@@ -30,6 +30,8 @@ pub(super) enum Hint {
 pub(super) struct Waiting {
     pub(super) stat: Stat,
     pub(super) since: Instant,
+    /// How long it must stay so.
+    pub(super) least: Duration,
     pub(super) mark: u64,
 }
 
@@ -38,8 +40,20 @@ pub(super) struct Waiting {
 pub(super) enum Via {
     /// Its own entry in a directory.
     Entry,
-    /// A link, or a directory that a link leads to: one atomic act put it there.
+    /// A link to the file.
     Link,
+    /// A directory that a link leads to since this scan: one atomic act put it there.
+    Flipped,
+    /// The kubelet's `..data`: written whole before it is there, and never again.
+    Data,
+}
+
+/// Whether a name leads to the file that was read last. Inode numbers are used again soon, so
+/// the time of birth is compared too where the file system knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Same {
+    Yes,
+    No,
 }
 
 /// What to do with a file.
@@ -54,26 +68,30 @@ pub(super) enum Step {
 }
 
 /// The rule for all but the first reading, at which everything counts as it is.
-pub(super) fn step(known: Option<&Known>, stat: &Stat, hint: Option<Hint>, via: Via, depth: Depth) -> Step {
-    let closed = hint == Some(Hint::Closed);
+pub(super) fn step(known: Option<&Known>, same: Same, stat: &Stat, hint: Option<Hint>, via: Via, depth: Depth) -> Step {
+    let hint = hint.filter(|_| via != Via::Data);
     if let Some(Known { seen: Seen::File(old), again, .. }) = known {
         if old == stat {
             return match depth {
                 // A close after equal metadata may have been a write within one tick of the clock.
-                _ if closed || *again == Again::Always => Step::Read,
+                _ if hint == Some(Hint::Closed) || *again == Again::Always => Step::Read,
                 Depth::Full if hint.is_none() => Step::Read,
                 _ => Step::Keep,
             };
         }
-        if old.inode == stat.inode {
+        if same == Same::Yes && matches!(via, Via::Entry | Via::Link) {
             let content_same = old.size == stat.size && old.mtime == stat.mtime;
-            return if closed || (content_same && hint.is_none()) { Step::Read } else { Step::Wait(SETTLED) };
+            return match hint {
+                Some(Hint::Closed) => Step::Read,
+                None if content_same => Step::Read,
+                _ => Step::Wait(SETTLED),
+            };
         }
     }
     match hint {
         Some(Hint::Closed) => Step::Read,
         Some(Hint::Writing) => Step::Wait(SETTLED),
-        None if via == Via::Link => Step::Read,
+        None if via != Via::Entry => Step::Read,
         None if stat.size == 0 => Step::Wait(SETTLED),
         // A rename moves ctime and leaves mtime; a write moves both.
         None if stat.ctime != stat.mtime => Step::Read,

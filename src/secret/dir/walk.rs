@@ -13,10 +13,10 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
 
-use super::file::{Inode, Read, Stat, inode, other_kind, read_file, unreadable};
+use super::file::{Inode, Stat, inode, other_kind, unreadable};
 use super::links::passed;
-use super::settle::{GONE, Step, Via, Waiting, step};
-use super::{Again, Depth, Folder, MAX_DEPTH, MAX_ENTRIES, MAX_SECRETS, Put, Reader, Seen, Warning};
+use super::settle::{GONE, Hint, Via};
+use super::{Depth, MAX_DEPTH, MAX_ENTRIES, Put, Reader, Warning};
 use crate::secret::name::SecretName;
 use crate::secret::value::BadReason;
 use crate::secret::wanted::is_left_over;
@@ -44,27 +44,27 @@ pub(super) struct Outcome {
 }
 
 /// What was listed is no longer what is there.
-struct Torn;
+pub(super) struct Torn;
 
 /// Whether a directory is another one than at the scan before.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Moved {
+pub(super) enum Moved {
     No,
     Yes,
 }
 
 /// One walk.
 pub(super) struct Pass<'r> {
-    reader: &'r mut Reader,
-    depth: Depth,
-    now: Instant,
+    pub(super) reader: &'r mut Reader,
+    pub(super) depth: Depth,
+    pub(super) now: Instant,
     /// Names that were not known count as they are: nothing was read before.
-    all_at_once: bool,
+    pub(super) all_at_once: bool,
     /// Name of what is looked at; `""` at the top.
-    path: String,
+    pub(super) path: String,
     above: Vec<Inode>,
     entries: usize,
-    out: Outcome,
+    pub(super) out: Outcome,
 }
 
 impl<'r> Pass<'r> {
@@ -155,8 +155,11 @@ impl<'r> Pass<'r> {
         // Behind a link that did not move, files come and go like anywhere else.
         let via = match own {
             true if self.note_folder(id, via) == Moved::No => Via::Entry,
+            true if self.path.is_empty() && passed(&self.reader.root).len() > 1 => Via::Flipped,
+            // An event told that the whole directory was renamed into place.
+            true if self.reader.hints.get(&id) == Some(&Hint::Closed) => Via::Flipped,
             true => via,
-            false => Via::Link,
+            false => Via::Data,
         };
         let mut names = self.reader.spare.names.pop().unwrap_or_default();
         names.clear();
@@ -170,7 +173,7 @@ impl<'r> Pass<'r> {
         };
         let mut outcome = Ok(());
         if kubelet {
-            outcome = self.folder(fd.as_fd(), DATA, Via::Link);
+            outcome = self.folder(fd.as_fd(), DATA, Via::Data);
         }
         let length = self.path.len();
         for entry in names.split_inclusive(|byte| *byte == 0) {
@@ -274,6 +277,7 @@ impl<'r> Pass<'r> {
                 if let Some(limit) = limit.filter(|_| self.must_be_file()) {
                     self.put_other(limit, BadReason::NotRegular("directory"), via, fd, name)?;
                 }
+                let via = if via == Via::Link { Via::Flipped } else { via };
                 if folder { self.subfolder(fd, name, via) } else { Ok(()) }
             }
             (Some(kind), Some(limit)) => self.put_other(limit, BadReason::NotRegular(kind), via, fd, name),
@@ -295,162 +299,6 @@ impl<'r> Pass<'r> {
         }
         self.folder(fd.as_fd(), name, via)
     }
-
-    /// A regular file under a wanted name.
-    fn file(&mut self, fd: &OwnedFd, name: &CStr, stat: &Stat, limit: u64, via: Via, kind: u8) -> Result<(), Torn> {
-        let reader = &mut *self.reader;
-        let hint = reader.hints.get(&stat.inode).copied();
-        let known = reader.known.get_mut(self.path.as_str());
-        let next = match &known {
-            None if self.all_at_once => Step::Read,
-            known => step(known.as_deref(), stat, hint, via, self.depth),
-        };
-        match (next, known) {
-            (Step::Keep, Some(known)) => {
-                known.mark = reader.mark;
-                return Ok(());
-            }
-            (Step::Wait(least), _) => {
-                if !self.waited(stat, least) {
-                    return Ok(());
-                }
-            }
-            _ => {}
-        }
-        #[cfg(test)]
-        if let Some(hook) = &mut self.reader.hook {
-            hook(&self.path);
-        }
-        self.out.opened += 1;
-        match read_file(fd, name, limit) {
-            Read::Gone => Err(Torn),
-            Read::Changing(stat) => {
-                self.wait(&stat);
-                Ok(())
-            }
-            Read::Done(stat, content) => {
-                let again = if matches!(content, Err(BadReason::Unreadable(_))) { Again::Always } else { Again::No };
-                let seen = stat.map_or(Seen::Other, Seen::File);
-                if let Some(stat) = stat {
-                    self.reader.hints.remove(&stat.inode);
-                }
-                let link = kind == code(FileType::Symlink);
-                self.put(Put { seen, limit, again, links: self.links(link), content })
-            }
-        }
-    }
-
-    /// Whether a file has been unchanged for `least`; if not, it goes on waiting.
-    fn waited(&mut self, stat: &Stat, least: std::time::Duration) -> bool {
-        let since = self.reader.waiting.get(self.path.as_str()).filter(|waiting| waiting.stat == *stat);
-        if since.is_some_and(|waiting| self.now.saturating_duration_since(waiting.since) >= least) {
-            return true;
-        }
-        self.wait(stat);
-        false
-    }
-
-    /// Keeps the old content, if there is one, and notes since when the file looks as it does.
-    fn wait(&mut self, stat: &Stat) {
-        let reader = &mut *self.reader;
-        let mark = reader.mark;
-        if let Some(known) = reader.known.get_mut(self.path.as_str()) {
-            known.mark = mark;
-        }
-        if let Some(waiting) = reader.waiting.get_mut(self.path.as_str()) {
-            if waiting.stat != *stat {
-                (waiting.stat, waiting.since) = (*stat, self.now);
-            }
-            waiting.mark = mark;
-        } else if let Ok(name) = SecretName::parse(&self.path) {
-            reader.waiting.insert(name, Waiting { stat: *stat, since: self.now, mark });
-        }
-    }
-
-    /// Something under a wanted name that is no readable file.
-    fn put_other(&mut self, limit: u64, reason: BadReason, via: Via, fd: &OwnedFd, name: &CStr) -> Result<(), Torn> {
-        if via == Via::Link && statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
-            return Err(Torn);
-        }
-        let links = self.links(via == Via::Link);
-        self.put(Put { seen: Seen::Other, limit, again: Again::Always, links, content: Err(reason) })
-    }
-
-    fn put(&mut self, put: Put) -> Result<(), Torn> {
-        // A name with a control character or a backslash is no name of a secret.
-        let known = self.reader.known.get_key_value(self.path.as_str()).map(|(name, _)| name.clone());
-        let Some(name) = known.or_else(|| SecretName::parse(&self.path).ok()) else { return Ok(()) };
-        if self.out.puts.len() >= MAX_SECRETS {
-            self.out.warnings.push(Warning::TooMany);
-            return Ok(());
-        }
-        self.out.moved |= match self.reader.known.get(&name) {
-            Some(known) => known.links != put.links,
-            None => !put.links.is_empty(),
-        };
-        self.out.puts.push((name, put));
-        Ok(())
-    }
-
-    /// Where the links on the way to the present path lie.
-    fn links(&self, link: bool) -> Box<[super::Place]> {
-        if link { passed(&self.reader.root.join(&self.path)).into() } else { Box::default() }
-    }
-
-    /// Remembers a directory, so that it is watched.
-    fn note_folder(&mut self, id: Inode, via: Via) -> Moved {
-        let mark = self.reader.mark;
-        if let Some(folder) = self.reader.folders.get_mut(self.path.as_str()).filter(|folder| folder.id == id) {
-            folder.mark = mark;
-            return if folder.since == mark { Moved::Yes } else { Moved::No };
-        }
-        self.out.moved = true;
-        let links = self.links(via == Via::Link);
-        self.reader.folders.insert(self.path.as_str().into(), Folder { id, mark, since: mark, links });
-        Moved::Yes
-    }
-
-    /// A directory that cannot be read: what is wanted from it is unreadable.
-    fn refuse_folder(&mut self, error: Errno, stat: Option<&rustix::fs::Stat>) {
-        let BadReason::Unreadable(reason) = unreadable(error, stat) else { return };
-        let path = self.reader.root.join(&self.path);
-        self.out.warnings.push(Warning::Directory { path, reason: reason.clone() });
-        let under = |name: &&SecretName| below(&self.path, name.as_str());
-        let named = self.reader.wanted.names().map(|(name, _)| name).filter(under);
-        let known = self.reader.known.keys().filter(under);
-        let names: std::collections::HashSet<SecretName> = named.chain(known).cloned().collect();
-        for name in names {
-            let limit = self.reader.wanted.limit(name.as_str()).unwrap_or_default();
-            let content = Err(BadReason::Unreadable(format!("its directory: {reason}")));
-            let put = Put { seen: Seen::Other, limit, again: Again::Always, links: Box::default(), content };
-            self.out.puts.push((name, put));
-        }
-    }
-
-    /// Everything below the present path stays as it was.
-    fn keep(&mut self) {
-        let reader = &mut *self.reader;
-        let mark = reader.mark;
-        let known = reader.known.iter_mut().filter(|(name, _)| below(&self.path, name.as_str()));
-        known.for_each(|(_, known)| known.mark = mark);
-        let folders = reader.folders.iter_mut().filter(|(name, _)| below(&self.path, name) || ***name == *self.path);
-        folders.for_each(|(_, folder)| folder.mark = mark);
-    }
-
-    /// Forgets what a torn reading of the present directory found.
-    fn roll_back(&mut self, from: usize) {
-        self.out.puts.truncate(from);
-        for (name, known) in &mut self.reader.known {
-            if below(&self.path, name.as_str()) {
-                known.mark = 0;
-            }
-        }
-    }
-}
-
-/// Whether a name lies below a folder.
-fn below(folder: &str, name: &str) -> bool {
-    folder.is_empty() || name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether an entry is one of the kubelet's visible links.
@@ -461,7 +309,7 @@ fn leads_into_data(fd: &OwnedFd, name: &CStr) -> bool {
     inside == name.to_bytes()
 }
 
-fn code(kind: FileType) -> u8 {
+pub(super) fn code(kind: FileType) -> u8 {
     match kind {
         FileType::RegularFile => b'f',
         FileType::Directory => b'd',
