@@ -112,7 +112,8 @@ impl Reloader {
 fn retire(old: &Snapshot, new: &Snapshot) {
     for state in &old.identities {
         let Some(client) = &state.client else { continue };
-        let kept = new.identities.iter().filter_map(|state| state.client.as_ref()).any(|other| other.id() == client.id());
+        let kept =
+            new.identities.iter().filter_map(|state| state.client.as_ref()).any(|other| other.id() == client.id());
         if !kept {
             client.retire();
         }

@@ -89,7 +89,11 @@ pub fn run(path: &Path, options: &Options) -> Ended {
                 for line in error.to_string().lines() {
                     eprintln!("error: {line}");
                 }
-                if matches!(error, StartError::Secrets(_) | StartError::Playground(_)) { Ended::BadInput } else { Ended::Passing }
+                if matches!(error, StartError::Secrets(_) | StartError::Playground(_)) {
+                    Ended::BadInput
+                } else {
+                    Ended::Passing
+                }
             }
         }
     })
@@ -140,10 +144,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn end(&mut self) {

@@ -153,11 +153,9 @@ pub fn status_of(name: Outcome) -> StatusCode {
         Outcome::UpstreamUnreachable | Outcome::UpstreamTls | Outcome::UpstreamProtocol => StatusCode::BAD_GATEWAY,
         Outcome::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Outcome::Loop => StatusCode::LOOP_DETECTED,
-        Outcome::Success
-        | Outcome::Redirection
-        | Outcome::ClientError
-        | Outcome::ServerError
-        | Outcome::Canceled => StatusCode::INTERNAL_SERVER_ERROR,
+        Outcome::Success | Outcome::Redirection | Outcome::ClientError | Outcome::ServerError | Outcome::Canceled => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 
@@ -178,10 +176,8 @@ fn title_of(name: Outcome) -> &'static str {
         Outcome::UpstreamProtocol => "The upstream did not speak HTTP",
         Outcome::UpstreamTimeout => "The upstream did not answer in time",
         Outcome::Loop => "The request would come back to this proxy",
-        Outcome::Success
-        | Outcome::Redirection
-        | Outcome::ClientError
-        | Outcome::ServerError
-        | Outcome::Canceled => "Internal error",
+        Outcome::Success | Outcome::Redirection | Outcome::ClientError | Outcome::ServerError | Outcome::Canceled => {
+            "Internal error"
+        }
     }
 }

@@ -20,10 +20,18 @@ pub struct Held {
 }
 
 /// Reads a body to its end, at most `limit` bytes of it.
-pub async fn hold(mut body: Incoming, limit: usize, budget: &Gate, silence: Option<std::time::Duration>) -> Result<Held, Failure> {
+pub async fn hold(
+    mut body: Incoming,
+    limit: usize,
+    budget: &Gate,
+    silence: Option<std::time::Duration>,
+) -> Result<Held, Failure> {
     let too_large = || Failure {
         then: Then::Close,
-        ..Failure::new(Outcome::BodyTooLargeToSign, format!("the signature covers the body, of which at most {limit} bytes are held (limits.signed_body)"))
+        ..Failure::new(
+            Outcome::BodyTooLargeToSign,
+            format!("the signature covers the body, of which at most {limit} bytes are held (limits.signed_body)"),
+        )
     };
     let announced = body.size_hint().exact();
     if announced.is_some_and(|length| length > limit as u64) {

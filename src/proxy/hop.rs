@@ -38,22 +38,26 @@ pub fn clean_request(headers: &mut HeaderMap) -> Result<(), Failure> {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
+    remove_where(headers, |name| {
+        let text = name.as_str();
+        is_hop_by_hop(name)
+            || *name == EXPECT
+            || *name == HOST
+            || text.starts_with("countersign-")
+            || (text.contains('_') && LOOK_ALIKES.iter().any(|real| looks_like(text, real)))
+    });
+    Ok(())
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
+/// One look at each name; most messages have nothing to remove but Host.
+fn remove_where(headers: &mut HeaderMap, unfit: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| unfit(name)).cloned() {
         headers.remove(name);
     }
-    headers.remove(EXPECT);
-    headers.remove(HOST);
-    let unfit = |name: &HeaderName| {
-        let name = name.as_str();
-        name.starts_with("countersign-") || (name.contains('_') && LOOK_ALIKES.iter().any(|real| looks_like(name, real)))
-    };
-    if headers.keys().any(unfit) {
-        let names: Vec<HeaderName> = headers.keys().filter(|name| unfit(name)).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
-    Ok(())
 }
 
 /// Makes an upstream's headers fit to be passed on. A malformed `Connection` list ends nothing here.
@@ -63,16 +67,7 @@ pub fn clean_answer(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    if headers.keys().any(|name| name.as_str().starts_with("countersign-")) {
-        let own = |name: &&HeaderName| name.as_str().starts_with("countersign-");
-        let names: Vec<HeaderName> = headers.keys().filter(own).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
+    remove_where(headers, |name| is_hop_by_hop(name) || name.as_str().starts_with("countersign-"));
 }
 
 /// The headers that `Connection` names, `close` and `keep-alive` apart.

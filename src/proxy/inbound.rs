@@ -60,11 +60,14 @@ pub fn has_passed(headers: &HeaderMap, via: &str) -> bool {
 /// Whether a host names this machine itself.
 pub fn is_loopback_name(host: &str, more: &[String]) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) || more.iter().any(|name| name == host)
+    host == "localhost"
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || more.iter().any(|name| name == host)
 }
 
 fn check_size(headers: &HeaderMap, uri: &Uri, limits: &Limits) -> Result<(), Failure> {
-    let too_large = |detail: String| Err(Failure { then: Then::Close, ..Failure::new(Outcome::HeadersTooLarge, detail) });
+    let too_large =
+        |detail: String| Err(Failure { then: Then::Close, ..Failure::new(Outcome::HeadersTooLarge, detail) });
     if headers.len() > limits.headers {
         return too_large(format!("{} headers, at most {} (limits.headers)", headers.len(), limits.headers));
     }

@@ -1,5 +1,6 @@
 //! Listeners and the connections that arrive at them: bounded in number, drained at the end.
 
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -25,8 +26,8 @@ use super::worker_io::{Activity, WorkerIo};
 use crate::config::model::{Limits, ListenAddr};
 use crate::observe::Outcome;
 
-/// A worker's connection without a request for this long is closed.
-const IDLE_LIMIT: Duration = Duration::from_secs(600);
+/// Headers that the library parses without allocating.
+const LIBRARY_HEADERS: usize = 100;
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -53,7 +54,7 @@ pub struct BindError {
     hint: &'static str,
 }
 
-/// Tells connections to finish, and knows when they have.
+/// Tells listeners to end, and knows when the last connection has.
 #[derive(Clone, Debug)]
 pub struct Drain {
     begun: watch::Receiver<bool>,
@@ -82,7 +83,11 @@ impl Bound {
             ListenAddr::Unix(path) => {
                 let listener = bind_unix(path, socket_mode).map_err(|error| BindError {
                     address: format!("unix:{}", path.display()),
-                    hint: if error.kind() == io::ErrorKind::AddrInUse { " (another process answers there)" } else { "" },
+                    hint: if error.kind() == io::ErrorKind::AddrInUse {
+                        " (another process answers there)"
+                    } else {
+                        ""
+                    },
                     error,
                 })?;
                 (Socket::Unix(listener, path.clone()), None)
@@ -119,7 +124,8 @@ impl Bound {
                 // Over the limit the connection is closed at once: nothing was read, so nothing is lost.
                 Ok(stream) => {
                     if let Some(share) = connections.take(1) {
-                        let work = Worker { proxy: proxy.clone(), entry: entry.clone(), drain: drain.clone(), _share: share };
+                        let work =
+                            Worker { proxy: proxy.clone(), entry: entry.clone(), drain: drain.clone(), _share: share };
                         match stream {
                             Accepted::Tcp(tcp) => drop(tokio::spawn(work.serve(tcp))),
                             Accepted::Unix(unix) => drop(tokio::spawn(work.serve(unix))),
@@ -168,7 +174,7 @@ impl Worker {
     /// One connection of a worker, until it ends.
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let Self { proxy, entry, drain, _share } = self;
-        let Drain { mut begun, alive: _alive } = drain;
+        let _alive = drain.alive;
         let activity = Activity::new();
         let io = WorkerIo::new(stream, activity.clone());
         let replaced = io.replaced.clone();
@@ -184,29 +190,25 @@ impl Worker {
                 }
             })
         };
+        let ending = proxy.connections.add(activity.clone());
         let mut connection = pin!(server(&limits).serve_connection(TokioIo::new(io), service));
-        let mut seen = None;
-        loop {
-            tokio::select! {
-                biased;
-                done = connection.as_mut() => {
-                    if let Err(error) = done {
-                        tracing::debug!(%error, "a worker's connection ended");
-                    }
-                    break;
-                }
-                _ = begun.wait_for(|begun| *begun), if !*begun.borrow() => connection.as_mut().graceful_shutdown(),
-                () = tokio::time::sleep(IDLE_LIMIT) => {
-                    let idle = activity.idle_after();
-                    if idle.is_some() && idle == seen {
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    seen = idle;
-                }
+        let mut told = false;
+        let done = poll_fn(|cx| {
+            ending.wake_with(cx.waker());
+            if ending.is_told() && !told {
+                told = true;
+                connection.as_mut().graceful_shutdown();
             }
+            connection.as_mut().poll(cx)
+        })
+        .await;
+        if let Err(error) = done {
+            tracing::debug!(%error, "a worker's connection ended");
         }
         // What the library refused by itself is counted too.
-        if let Some(&name) = Outcome::ALL.get((replaced.load(std::sync::atomic::Ordering::Relaxed) as usize).wrapping_sub(1)) {
+        if let Some(&name) =
+            Outcome::ALL.get((replaced.load(std::sync::atomic::Ordering::Relaxed) as usize).wrapping_sub(1))
+        {
             proxy.metrics.unmatched().count(name);
         }
     }
@@ -214,7 +216,10 @@ impl Worker {
 
 fn server(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(limits.head.max(8192)).max_headers(limits.headers).auto_date_header(false).half_close(false);
+    builder.max_buf_size(limits.head.max(8192)).auto_date_header(false).half_close(false);
+    if limits.headers != LIBRARY_HEADERS {
+        builder.max_headers(limits.headers);
+    }
     builder
 }
 

@@ -58,7 +58,8 @@ impl Live {
         let identity = client.map_or(0, |client| client.id());
         if let Some(known) = &*live.origin.load() {
             let (key, origin) = &**known;
-            if key.identity == identity && (config.host.is_exact() || key_is_for(key, upstream_host, &config.tls, host)) {
+            if key.identity == identity && (config.host.is_exact() || key_is_for(key, upstream_host, &config.tls, host))
+            {
                 return origin.clone();
             }
         }

@@ -134,7 +134,10 @@ fn unknown_tenant(route: &Route) -> String {
         Some(TenantSource::Capture(name)) => format!("the capture {{{name}}} of the host"),
         None => String::new(),
     };
-    format!("route {} takes the tenant from {place}: it is absent or not of the form [A-Za-z0-9._-]{{1,128}}", route.name)
+    format!(
+        "route {} takes the tenant from {place}: it is absent or not of the form [A-Za-z0-9._-]{{1,128}}",
+        route.name
+    )
 }
 
 /// `[A-Za-z0-9._-]{1,128}`, never `..`, no leading dot.

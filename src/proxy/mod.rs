@@ -13,6 +13,7 @@ pub mod listener;
 pub mod live;
 pub mod matching;
 pub mod ready;
+pub mod registry;
 pub mod request;
 pub mod tally;
 pub mod worker_io;
@@ -40,6 +41,8 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The access log; `None` where it is off.
     pub access: Option<AccessLog>,
+    /// Open connections of workers.
+    pub connections: registry::Registry,
     /// Requests at one time.
     pub in_flight: Gate,
     /// Bytes of held bodies.

@@ -268,18 +268,18 @@ impl Attempt<'_> {
         if steps.len() != self.ready.route.credentials.len() {
             return Err(Failure::new(Outcome::CredentialUnavailable, "a credential of the route has no value"));
         }
+        let plan = &snapshot.plan.routes[self.ready.index];
         let captures: Vec<(&str, &str)> =
             self.ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let context = SignContext {
             now: self.proxy.clock.now(),
-            random: super::random()?,
+            random: if plan.needs_random { super::random()? } else { [0; 32] },
             fixed_nonce: None,
             tenant: self.ready.tenant.as_deref(),
             captures: &captures,
         };
         let empty = Bytes::new();
-        let covered = self.live.snapshot.plan.routes[self.ready.index].needs_body;
-        let body = if covered { Some(body.unwrap_or(&empty).as_ref()) } else { None };
+        let body = if plan.needs_body { Some(body.unwrap_or(&empty).as_ref()) } else { None };
         draft.seal(&steps, body, &context).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
     }
 
@@ -312,5 +312,6 @@ fn note_worker_headers(headers: &HeaderMap, tally: &mut Tally) {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     tally.job = text(&JOB).map(|job| job.chars().take(JOB_LIMIT).collect());
     // W3C trace context: version-traceid-parentid-flags.
-    tally.trace_id = text(&TRACEPARENT).and_then(|line| line.split('-').nth(1)).filter(|id| id.len() == 32).map(str::to_owned);
+    tally.trace_id =
+        text(&TRACEPARENT).and_then(|line| line.split('-').nth(1)).filter(|id| id.len() == 32).map(str::to_owned);
 }

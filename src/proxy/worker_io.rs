@@ -105,7 +105,10 @@ impl<S> WorkerIo<S> {
             return None;
         }
         let failure = match buf.get(9..12) {
-            Some(b"431" | b"414") => Failure { then: Then::Close, ..Failure::new(Outcome::HeadersTooLarge, "the request head is over [limits] head or headers") },
+            Some(b"431" | b"414") => Failure {
+                then: Then::Close,
+                ..Failure::new(Outcome::HeadersTooLarge, "the request head is over [limits] head or headers")
+            },
             _ => Failure::bad_request("the request head is malformed"),
         };
         self.replaced.store(failure.name.index() as u8 + 1, Ordering::Relaxed);
@@ -184,7 +187,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WorkerIo<S> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.replacement.is_some() || bufs.len() == 1 {
             let only = bufs.first().map_or(&[][..], |buf| &**buf);

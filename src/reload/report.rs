@@ -38,7 +38,9 @@ fn all_parts(snapshot: &Snapshot) -> impl Iterator<Item = (String, &Part)> {
     let config = &snapshot.plan.config;
     config.routes.iter().zip(&snapshot.plan.routes).flat_map(move |(route, plan)| {
         let state = plan.identity.map(|identity| &snapshot.identities[identity]);
-        state.into_iter().flat_map(move |state| state.parts().map(move |(half, part)| (names_of_route(route, half), part)))
+        state
+            .into_iter()
+            .flat_map(move |state| state.parts().map(move |(half, part)| (names_of_route(route, half), part)))
     })
 }
 
@@ -66,14 +68,21 @@ fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new
                 if old.is_some() {
                     handle.refused(reason.label());
                 }
-                let use_of = if instance.current.is_some() { "the last good value stays in use" } else { "there is no good value" };
+                let use_of = if instance.current.is_some() {
+                    "the last good value stays in use"
+                } else {
+                    "there is no good value"
+                };
                 tracing::warn!(credential = %new.name, tenant = tenant(values), secret = %secret, reason = %reason, "secret cannot be used; {use_of}");
             }
-            None if was.is_some() => tracing::info!(credential = %new.name, tenant = tenant(values), "secret is good again"),
+            None if was.is_some() => {
+                tracing::info!(credential = %new.name, tenant = tenant(values), "secret is good again")
+            }
             _ => {}
         }
     }
-    let newest = new.instances().filter_map(|(_, instance)| instance.current.as_ref()).map(|value| value.loaded_at).max();
+    let newest =
+        new.instances().filter_map(|(_, instance)| instance.current.as_ref()).map(|value| value.loaded_at).max();
     match (new.health(), newest) {
         (Health::Ok | Health::Fallback, Some(loaded)) => handle.mark_fresh(loaded),
         (_, loaded) => {
@@ -111,7 +120,8 @@ fn part_changes(metrics: &Metrics, name: &str, old: Option<&Part>, new: &Part) {
             if old.is_some() {
                 handle.refused(reason.label());
             }
-            let use_of = if new.loaded_at.is_some() { "the last good one stays in use" } else { "there is no good one" };
+            let use_of =
+                if new.loaded_at.is_some() { "the last good one stays in use" } else { "there is no good one" };
             tracing::warn!(credential = name, secret = %secret, reason = %reason, "identity cannot be used; {use_of}");
         }
         None if was.is_some() => tracing::info!(credential = name, "identity is good again"),

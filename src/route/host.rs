@@ -67,11 +67,7 @@ impl HostPattern {
             return Err(HostError::NotAHost);
         }
         let (name, port) = split_port(text)?;
-        let labels = if name.starts_with('[') {
-            vec![Label::Literal(ipv6(name)?)]
-        } else {
-            parse_labels(name)?
-        };
+        let labels = if name.starts_with('[') { vec![Label::Literal(ipv6(name)?)] } else { parse_labels(name)? };
         if name.len() > NAME_LIMIT {
             return Err(HostError::Label(name.to_owned()));
         }
@@ -89,14 +85,16 @@ impl HostPattern {
 
     /// The names of the captures, in order.
     pub fn captures(&self) -> impl Iterator<Item = &str> {
-        self.labels.iter().flat_map(|label| match label {
-            Label::Mixed(pieces) => pieces.iter(),
-            _ => [].iter(),
-        })
-        .filter_map(|piece| match piece {
-            Piece::Capture(name) => Some(&**name),
-            Piece::Literal(_) => None,
-        })
+        self.labels
+            .iter()
+            .flat_map(|label| match label {
+                Label::Mixed(pieces) => pieces.iter(),
+                _ => [].iter(),
+            })
+            .filter_map(|piece| match piece {
+                Piece::Capture(name) => Some(&**name),
+                Piece::Literal(_) => None,
+            })
     }
 
     /// Whether it names exactly one host.
@@ -159,7 +157,9 @@ impl HostPattern {
             .map(|label| match label {
                 Label::Literal(text) => text.len(),
                 Label::Any => 0,
-                Label::Mixed(pieces) => pieces.iter().map(|p| if let Piece::Literal(t) = p { t.len() } else { 0 }).sum(),
+                Label::Mixed(pieces) => {
+                    pieces.iter().map(|p| if let Piece::Literal(t) = p { t.len() } else { 0 }).sum()
+                }
             })
             .sum()
     }
@@ -207,9 +207,7 @@ impl Label {
 fn walk<'p, 'h>(pieces: &'p [Piece], rest: &'h str, found: &mut Vec<(&'p str, &'h str)>) -> bool {
     match pieces.split_first() {
         None => rest.is_empty(),
-        Some((Piece::Literal(text), more)) => {
-            rest.strip_prefix(&**text).is_some_and(|rest| walk(more, rest, found))
-        }
+        Some((Piece::Literal(text), more)) => rest.strip_prefix(&**text).is_some_and(|rest| walk(more, rest, found)),
         Some((Piece::Capture(name), [])) => {
             found.push((name, rest));
             !rest.is_empty()

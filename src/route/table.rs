@@ -192,9 +192,9 @@ impl Candidate {
 /// each `/` with it and without it. None longer than `limit`.
 fn boundaries(path: &str, limit: usize) -> impl Iterator<Item = usize> {
     let bytes = path.as_bytes();
-    (1..=bytes.len().min(limit)).rev().filter(move |&end| {
-        end == bytes.len() || bytes[end] == b'/' || bytes[end - 1] == b'/'
-    })
+    (1..=bytes.len().min(limit))
+        .rev()
+        .filter(move |&end| end == bytes.len() || bytes[end] == b'/' || bytes[end - 1] == b'/')
 }
 
 /// Whether a path has a segment that a server may resolve: `.` or `..`, with dots, slashes or backslashes escaped or not.
@@ -203,7 +203,8 @@ pub fn has_dot_segment(path: &str) -> bool {
     if !path.contains("/.") && !path.contains('%') && !path.contains('\\') {
         return false;
     }
-    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
+    let plain =
+        path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
     plain.split('/').any(|segment| {
         let name = segment.split(';').next().unwrap_or(segment);
         name == "." || name == ".."

@@ -20,13 +20,14 @@ use crate::config::model::{AtStart, Config, ListenAddr};
 use crate::observe::Format;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::{Metrics, WatchMode};
-use crate::playground::upstream::{Upstream, UpstreamConfig};
 use crate::playground::certs;
+use crate::playground::upstream::{Upstream, UpstreamConfig};
 use crate::proxy::Proxy;
 use crate::proxy::gate::Gate;
 use crate::proxy::listener::{BindError, Bound, Drain};
 use crate::proxy::live::Live;
 use crate::proxy::matching::EntryKind;
+use crate::proxy::registry::Registry;
 use crate::reload::{self, Overrides, Reloader};
 use crate::secret::dir::Reader;
 use crate::secret::source::{Events, Settings, Source};
@@ -132,7 +133,8 @@ impl Server {
         let admin = bind_admin(config.listen.admin, "admin").await?;
         let health = bind_admin(config.listen.health, "health").await?;
         let listeners = list(&proxy, &bound, admin.as_ref(), health.as_ref());
-        let own: Vec<SocketAddr> = bound.iter().filter_map(Bound::local_addr).chain(addr(&admin)).chain(addr(&health)).collect();
+        let own: Vec<SocketAddr> =
+            bound.iter().filter_map(Bound::local_addr).chain(addr(&admin)).chain(addr(&health)).collect();
         proxy.pool.set_own_addresses(own);
 
         let (commands, receiver) = mpsc::channel(COMMANDS);
@@ -185,6 +187,7 @@ impl Server {
     pub async fn drain(mut self, deadline: Duration) -> Drained {
         self.announce_end();
         let _ = self.begin_drain.send(true);
+        self.proxy.connections.drain();
         let finished = tokio::time::timeout(deadline, self.connections_gone.recv()).await;
         for task in &self.background {
             task.abort();
@@ -218,7 +221,15 @@ fn check_secrets(config: &Config, problems: &[Problem]) -> Result<(), StartError
             dir.display()
         )]));
     }
-    let line = |p: &Problem| format!("secret {} of credential {}: {} ({})", p.secret, p.credential, p.reason, dir.join(p.secret.as_str()).display());
+    let line = |p: &Problem| {
+        format!(
+            "secret {} of credential {}: {} ({})",
+            p.secret,
+            p.credential,
+            p.reason,
+            dir.join(p.secret.as_str()).display()
+        )
+    };
     Err(StartError::Secrets(problems.iter().map(line).collect()))
 }
 
@@ -250,6 +261,7 @@ fn new_proxy(
         clock: Arc::new(SystemClock),
         metrics,
         access,
+        connections: Registry::default(),
         in_flight: Gate::new(config.limits.in_flight),
         buffered: Gate::new(config.limits.buffered),
         via: format!("countersign-{id}"),
@@ -259,7 +271,8 @@ fn new_proxy(
 async fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mode = config.listen.socket_mode;
     let shared = config.listen.proxy.iter().map(|address| (address, EntryKind::Shared));
-    let own = config.routes.iter().filter_map(|route| route.listen.as_ref()).map(|address| (address, EntryKind::OwnPort));
+    let own =
+        config.routes.iter().filter_map(|route| route.listen.as_ref()).map(|address| (address, EntryKind::OwnPort));
     let mut bound = Vec::new();
     for (address, kind) in shared.chain(own) {
         bound.push(Bound::bind(address, kind, mode).await?);
@@ -285,7 +298,12 @@ fn addr(listener: &Option<TcpListener>) -> Option<SocketAddr> {
     listener.as_ref().and_then(|listener| listener.local_addr().ok())
 }
 
-fn list(proxy: &Proxy, bound: &[Bound], admin: Option<&TcpListener>, health: Option<&TcpListener>) -> Vec<ListenerView> {
+fn list(
+    proxy: &Proxy,
+    bound: &[Bound],
+    admin: Option<&TcpListener>,
+    health: Option<&TcpListener>,
+) -> Vec<ListenerView> {
     let live = proxy.live.load();
     let routes = &live.snapshot.plan.config.routes;
     let route_of = |address: &ListenAddr| {
@@ -293,7 +311,9 @@ fn list(proxy: &Proxy, bound: &[Bound], admin: Option<&TcpListener>, health: Opt
     };
     let workers = bound.iter().map(|one| match one.entry.kind {
         EntryKind::Shared => ListenerView { kind: "proxy", address: one.display(), route: None },
-        EntryKind::OwnPort => ListenerView { kind: "route", address: one.display(), route: route_of(&one.entry.address) },
+        EntryKind::OwnPort => {
+            ListenerView { kind: "route", address: one.display(), route: route_of(&one.entry.address) }
+        }
     });
     let others = [("admin", admin), ("health", health)].into_iter().filter_map(|(kind, listener)| {
         let address = listener?.local_addr().ok()?;

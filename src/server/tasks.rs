@@ -24,7 +24,12 @@ pub enum Command {
 }
 
 /// Follows files and commands, one change at a time, until it is aborted.
-pub async fn reload_loop(reloader: Reloader, mut source: Source, mut commands: mpsc::Receiver<Command>, view: Arc<View>) {
+pub async fn reload_loop(
+    reloader: Reloader,
+    mut source: Source,
+    mut commands: mpsc::Receiver<Command>,
+    view: Arc<View>,
+) {
     loop {
         tokio::select! {
             update = source.next() => match update {
@@ -62,12 +67,13 @@ async fn config(reloader: &Reloader, source: &mut Source, view: &View) -> Reload
     }
 }
 
-/// Closes what the pool need not keep.
+/// Closes what the pool and the workers need not keep.
 pub async fn sweep_loop(proxy: Arc<Proxy>) {
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         proxy.pool.sweep();
+        proxy.connections.sweep();
     }
 }

@@ -36,7 +36,12 @@ pub struct View {
 
 impl View {
     /// For a proxy that has just started.
-    pub fn new(proxy: Arc<Proxy>, listeners: Vec<ListenerView>, commands: mpsc::Sender<Command>, set: &SecretSet) -> Self {
+    pub fn new(
+        proxy: Arc<Proxy>,
+        listeners: Vec<ListenerView>,
+        commands: mpsc::Sender<Command>,
+        set: &SecretSet,
+    ) -> Self {
         let started = proxy.clock.now();
         let token = ArcSwap::from_pointee(AdminToken::NotConfigured);
         let view = Self { proxy, listeners, commands, started, draining: AtomicBool::new(false), token };
@@ -143,6 +148,7 @@ impl Source for View {
         let live = self.proxy.live.load_full();
         let metrics = &self.proxy.metrics;
         metrics.in_flight.set(self.proxy.in_flight.used() as i64);
+        metrics.worker_connections.set(self.proxy.connections.open() as i64);
         metrics.buffered_bytes.set(self.proxy.buffered.used() as i64);
         for (index, route) in live.routes.iter().enumerate() {
             let (active, idle) = live.connections(index);
@@ -166,9 +172,15 @@ impl Source for View {
 
     fn reload(&self) -> oneshot::Receiver<ReloadView> {
         let (reply, receiver) = oneshot::channel();
-        if let Err(mpsc::error::TrySendError::Full(Command::Reload(reply))) = self.commands.try_send(Command::Reload(reply)) {
+        if let Err(mpsc::error::TrySendError::Full(Command::Reload(reply))) =
+            self.commands.try_send(Command::Reload(reply))
+        {
             let messages = vec!["reloads are already waiting".to_owned()];
-            let _ = reply.send(ReloadView { result: ReloadResult::Failed, generation: self.snapshot().generation, messages });
+            let _ = reply.send(ReloadView {
+                result: ReloadResult::Failed,
+                generation: self.snapshot().generation,
+                messages,
+            });
         }
         receiver
     }
@@ -178,7 +190,11 @@ fn upstream_text(route: &Route) -> String {
     let scheme = if route.upstream.tls { "https" } else { "http" };
     let default = if route.upstream.tls { 443 } else { 80 };
     let host = route.upstream.host.clone().unwrap_or_else(|| route.host.to_string());
-    if route.upstream.port == default { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{}", route.upstream.port) }
+    if route.upstream.port == default {
+        format!("{scheme}://{host}")
+    } else {
+        format!("{scheme}://{host}:{}", route.upstream.port)
+    }
 }
 
 fn is_ready(snapshot: &Snapshot, route: usize, now: Timestamp) -> bool {

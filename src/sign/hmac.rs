@@ -74,6 +74,7 @@ pub struct Hmac {
     pub(super) requirements: Vec<Requirement>,
     pub(super) slots: Vec<Slot>,
     pub(super) covers: Covers,
+    pub(super) needs_random: bool,
     pub(super) encoding: SignatureEncoding,
     pub(super) values: Vec<Template>,
     pub(super) sign: Template,
@@ -114,6 +115,10 @@ impl Hmac {
 
     pub(super) fn covers(&self) -> Covers {
         self.covers
+    }
+
+    pub(super) fn needs_random(&self) -> bool {
+        self.needs_random
     }
 
     pub(super) fn sign(

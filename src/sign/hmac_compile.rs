@@ -56,14 +56,23 @@ pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)
     let values: Vec<Template> = values.into_iter().map(|(_, template)| template).collect();
     let set_to = || set.iter().map(|(_, template)| template).chain(set_query.iter().map(|(_, template)| template));
     let all = || values.iter().chain(&sign).chain(set_to());
+    let needs_random = all().any(Template::reads_random);
     let covers = Covers { query: all().any(Template::reads_query), body: all().any(Template::reads_body) };
     let slots = set.iter().map(|(name, _)| Slot::Header(name.clone()));
     let slots = slots.chain(set_query.iter().map(|(name, _)| Slot::Query(name.clone()))).collect();
     let requirements = compiler.requirements();
     match sign {
-        Some(sign) if compiler.errors.is_empty() => {
-            Ok(Hmac { requirements, slots, covers, encoding: spec.encoding, values, sign, set, set_query })
-        }
+        Some(sign) if compiler.errors.is_empty() => Ok(Hmac {
+            requirements,
+            slots,
+            covers,
+            needs_random,
+            encoding: spec.encoding,
+            values,
+            sign,
+            set,
+            set_query,
+        }),
         _ => Err(compiler.errors),
     }
 }

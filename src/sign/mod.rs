@@ -187,6 +187,14 @@ impl Signer {
         self.covers().body
     }
 
+    /// Whether [`SignContext::random`] is used, so that it must hold fresh random bytes.
+    pub fn needs_random(&self) -> bool {
+        match self {
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => false,
+            Self::Hmac(scheme) => scheme.needs_random(),
+        }
+    }
+
     /// What the signature covers.
     pub fn covers(&self) -> Covers {
         match self {

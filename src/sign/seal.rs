@@ -54,7 +54,12 @@ impl Draft {
     }
 
     /// Signs with each credential in turn; a later one sees what an earlier one put in.
-    pub fn seal(mut self, steps: &[Step<'_>], body: Option<&[u8]>, context: &SignContext<'_>) -> Result<Sealed, SignError> {
+    pub fn seal(
+        mut self,
+        steps: &[Step<'_>],
+        body: Option<&[u8]>,
+        context: &SignContext<'_>,
+    ) -> Result<Sealed, SignError> {
         for step in steps {
             let injection = step.signer.sign(&self.signable(body), step.keys, context)?;
             self.apply(injection);
@@ -209,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_header_slot_is_emptied_in_every_spelling() {
-        let mut draft = draft("/", &[("x-api-key", "a"), ("X_Api_Key", "b"), ("HTTP_X_API_KEY", "c"), ("x-api-keys", "d")]);
+        let mut draft =
+            draft("/", &[("x-api-key", "a"), ("X_Api_Key", "b"), ("HTTP_X_API_KEY", "c"), ("x-api-keys", "d")]);
         draft.strip(&[Slot::Header(HeaderName::from_static("x-api-key"))]);
         assert_eq!(draft.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-api-keys"]);
     }

@@ -97,8 +97,7 @@ impl CredentialState {
                 break;
             }
             let old = before.and_then(|old| old.instances.get(&values));
-            let lookup: HashMap<&str, &str> =
-                variables.iter().map(String::as_str).zip(values.split('/')).collect();
+            let lookup: HashMap<&str, &str> = variables.iter().map(String::as_str).zip(values.split('/')).collect();
             instances.insert(values.clone(), compiler.instance(&lookup, old));
         }
         Arc::new(Self { name: config.name.clone(), signer: config.signer.clone(), variables, instances })
@@ -307,9 +306,10 @@ fn existing(signer: &Signer, variables: &[String], set: &SecretSet, before: Opti
     }
     let mut found: Vec<Box<str>> = before.iter().flat_map(|old| old.instances.keys().cloned()).collect();
     // Patterns with all the variables say which instances exist.
-    let whole = signer.requirements().iter().filter(|requirement| {
-        variables.iter().all(|name| requirement.pattern.variables().any(|other| other == name))
-    });
+    let whole = signer
+        .requirements()
+        .iter()
+        .filter(|requirement| variables.iter().all(|name| requirement.pattern.variables().any(|other| other == name)));
     for requirement in whole {
         for name in set.files.keys() {
             let Some(captures) = requirement.pattern.captures(name.as_str()) else { continue };
@@ -325,9 +325,8 @@ fn existing(signer: &Signer, variables: &[String], set: &SecretSet, before: Opti
 
 /// Whether two signers use the same secrets in the same way, so that values carry over a changed configuration.
 fn same_use(old: &Arc<Signer>, new: &Arc<Signer>) -> bool {
-    let key = |signer: &Signer| -> Vec<_> {
-        signer.requirements().iter().map(|r| (r.pattern.clone(), r.kind)).collect()
-    };
+    let key =
+        |signer: &Signer| -> Vec<_> { signer.requirements().iter().map(|r| (r.pattern.clone(), r.kind)).collect() };
     Arc::ptr_eq(old, new) || key(old) == key(new)
 }
 

@@ -50,7 +50,8 @@ impl std::hash::Hash for IdentitySpec {
 impl IdentitySpec {
     /// The identity of a route's `tls` table.
     pub fn of(tls: &RouteTls) -> Self {
-        let name = |spanned: &Option<crate::config::model::Spanned<NamePattern>>| spanned.as_ref().map(|s| s.value.clone());
+        let name =
+            |spanned: &Option<crate::config::model::Spanned<NamePattern>>| spanned.as_ref().map(|s| s.value.clone());
         let client_cert = name(&tls.client_cert);
         Self {
             // One file may hold both.

@@ -37,6 +37,8 @@ pub struct RoutePlan {
     pub slots: Vec<Slot>,
     /// Whether a signature covers the body.
     pub needs_body: bool,
+    /// Whether a credential uses random bytes.
+    pub needs_random: bool,
 }
 
 impl Plan {
@@ -106,5 +108,6 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
         identity,
         slots: signers().flat_map(|signer| signer.slots().iter().cloned()).collect(),
         needs_body: signers().any(|signer| signer.needs_body()),
+        needs_random: signers().any(|signer| signer.needs_random()),
     }
 }

@@ -155,6 +155,12 @@ impl Template {
         self.sources().any(|source| matches!(source, variables::Source::Plain(variables::Plain::Body)))
     }
 
+    /// Whether `{nonce}` or `{uuid}` is in it.
+    pub fn reads_random(&self) -> bool {
+        use variables::{Plain, Source};
+        self.sources().any(|source| matches!(source, Source::Nonce(_) | Source::Plain(Plain::Uuid)))
+    }
+
     /// Whether `{signature}` is in it.
     pub fn reads_signature(&self) -> bool {
         self.sources().any(|source| matches!(source, variables::Source::Plain(variables::Plain::Signature)))

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::error::{UpstreamError, Fault, classify};
+use super::error::{Fault, UpstreamError, classify};
 use super::lease::Lease;
 
 /// An upstream's body as it streams down.
@@ -49,10 +49,7 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = UpstreamError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
         if let Some(lease) = this.lease.as_mut() {
             lease.drive(cx);

@@ -55,7 +55,9 @@ impl fmt::Display for UpstreamError {
 impl std::error::Error for UpstreamError {}
 
 /// Looks through the causes of an error for one of type `T`, also inside `io::Error`s.
-pub(super) fn find_cause<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e T> {
+pub(super) fn find_cause<'e, T: std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<T>() {
@@ -78,7 +80,10 @@ pub(super) fn classify(error: &(dyn std::error::Error + 'static), during: &str) 
     }
     if let Some(hyper) = find_cause::<hyper::Error>(error) {
         if hyper.is_parse() || hyper.is_parse_too_large() {
-            return UpstreamError::new(Fault::Protocol, format!("the upstream's answer is not valid HTTP/1.1 ({hyper})"));
+            return UpstreamError::new(
+                Fault::Protocol,
+                format!("the upstream's answer is not valid HTTP/1.1 ({hyper})"),
+            );
         }
         if hyper.is_incomplete_message() {
             return UpstreamError::new(Fault::Unreachable, "the upstream closed the connection before it answered");

@@ -24,8 +24,6 @@ use super::stream::Stream;
 
 /// Bytes of an answer's head at most, and of the buffer that reads its body.
 const READ_BUFFER: usize = 64 * 1024;
-/// Headers of an answer at most.
-const ANSWER_HEADERS: usize = 256;
 /// Interim answers (1xx) of one request at most.
 const INTERIM_ANSWERS: u32 = 32;
 
@@ -50,9 +48,9 @@ impl std::fmt::Debug for Connection {
 impl Connection {
     /// Prepares a fresh connection for requests.
     pub(super) async fn open(connected: Connected) -> Result<Self, UpstreamError> {
+        // The library's own bound of 100 headers stands: with another one it allocates for every head.
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
-            .max_headers(ANSWER_HEADERS)
             .handshake(TokioIo::new(connected.stream))
             .await
             .map_err(|error| classify(&error, "opening the connection"))?;
@@ -167,9 +165,7 @@ impl Lease {
     }
 
     fn answered(mut self, response: Response<Incoming>, patience: Patience) -> Result<Answer, SendFailure> {
-        let refused = |why: &str| {
-            Err(SendFailure { error: UpstreamError::new(Fault::Protocol, why), unsent: None })
-        };
+        let refused = |why: &str| Err(SendFailure { error: UpstreamError::new(Fault::Protocol, why), unsent: None });
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
             return refused("the upstream switched protocols without being asked");
         }
@@ -292,7 +288,7 @@ fn promised_keep_alive(headers: &http::HeaderMap) -> Option<Duration> {
 }
 
 fn is_event_stream(headers: &http::HeaderMap) -> bool {
-    headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().get(..17).is_some_and(|head| head.eq_ignore_ascii_case(b"text/event-stream")))
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
+        value.as_bytes().get(..17).is_some_and(|head| head.eq_ignore_ascii_case(b"text/event-stream"))
+    })
 }

@@ -104,9 +104,9 @@ impl Pool {
         }
         let own = lock(&self.own).clone();
         let refuse = |address: SocketAddr| {
-            own.iter().any(|listener| reaches(address, *listener)).then(|| {
-                UpstreamError::new(Fault::Loop, format!("{address} is a listener of this proxy itself"))
-            })
+            own.iter()
+                .any(|listener| reaches(address, *listener))
+                .then(|| UpstreamError::new(Fault::Loop, format!("{address} is a listener of this proxy itself")))
         };
         let connected = connect(&origin.destination, &self.resolver, limit, refuse).await?;
         let connection = Connection::open(connected).await?;
