@@ -285,6 +285,9 @@ fn half<T>(
 fn load_pair(cert: &NamePattern, key: &NamePattern, set: &SecretSet, now: Timestamp) -> Loaded<tls::Identity> {
     let cert_bytes = set.content(cert.as_str()).map_err(|reason| (cert.clone(), reason))?;
     let key_bytes = set.content(key.as_str()).map_err(|reason| (key.clone(), reason))?;
+    // Each file alone first, so that the one that is damaged is named.
+    tls::Chain::parse(cert_bytes).map_err(|reason| (cert.clone(), reason))?;
+    tls::PrivateKey::parse(key_bytes).map_err(|reason| (key.clone(), reason))?;
     let identity = tls::Identity::load(cert_bytes, key_bytes, now).map_err(|reason| (cert.clone(), reason))?;
     let mut digest = set.digest(cert.as_str());
     digest.iter_mut().zip(set.digest(key.as_str())).for_each(|(a, b)| *a = a.rotate_left(1) ^ b);
