@@ -7,7 +7,7 @@
 //!
 //! - [`clock`], [`secret`]: time, and secrets as names, bytes and generations
 //! - [`sign`], [`template`], [`route`], [`tls`]: pure
-//! - [`config`]: `proxy.toml`
+//! - [`config`] reads `proxy.toml`
 //! - [`snapshot`]: what one request sees, pure
 //! - [`upstream`], [`observe`], and the reading half of [`secret`]: effects
 //! - [`proxy`], [`admin`], [`reload`], [`playground`]: the shell

@@ -137,10 +137,11 @@ impl IdentityState {
     ) -> Arc<Self> {
         let digest = |name: &Option<NamePattern>| name.as_ref().map_or([0; 32], |name| set.digest(name.as_str()));
         let digests = [digest(&spec.client_cert), digest(&spec.client_key), digest(&spec.ca)];
-        if let Some(before) = before {
-            if before.digests == digests && before.spec.first_route == spec.first_route {
-                return before.clone();
-            }
+        if let Some(before) = before
+            && before.digests == digests
+            && before.spec.first_route == spec.first_route
+        {
+            return before.clone();
         }
         let (pair, good_pair) = half(
             spec.client_cert.as_ref(),
