@@ -2,7 +2,7 @@
 //!
 //! Not here: whether a line is a sound request line or field line; the HTTP library refuses those itself.
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 use super::{Refusal, is_control};
 
@@ -66,39 +66,57 @@ impl Default for Head {
 impl Head {
     /// Reads on. At the end of the head the state is a fresh one again.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Step, Refusal> {
+        let step = self.lines(bytes)?;
+        let used = match step {
+            Step::More => bytes.len(),
+            Step::End { used, .. } => used,
+        };
+        if has_control(&bytes[..used]) { Err(Refusal::Control) } else { Ok(step) }
+    }
+
+    fn lines(&mut self, bytes: &[u8]) -> Result<Step, Refusal> {
         let mut at = 0;
-        loop {
-            let rest = &bytes[at..];
-            let Some(length) = memchr(b'\n', rest) else {
-                self.keep(rest)?;
-                return Ok(Step::More);
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let line = if self.ending == Ending::AfterCr {
+                at += 1;
+                self.split_line(rest)?
+            } else {
+                let Some(length) = memchr2(b'\r', b'\n', rest) else {
+                    self.keep(rest)?;
+                    return Ok(Step::More);
+                };
+                let (text, end) = rest.split_at(length);
+                match (end, self.length) {
+                    ([b'\r', b'\n', ..], 0) => {
+                        at += length + 2;
+                        self.no_fragment(text)?;
+                        self.whole_line(text, length)?
+                    }
+                    ([b'\r', ..], _) => {
+                        at += length + 1;
+                        self.keep(text)?;
+                        self.ending = Ending::AfterCr;
+                        continue;
+                    }
+                    _ => return Err(Refusal::LineEnd),
+                }
             };
-            at += length + 1;
-            if self.line(&rest[..length])? == Line::Last {
+            if line == Line::Last {
                 let framing = std::mem::take(&mut self.framing);
                 self.section = Section::Start;
                 return Ok(Step::End { used: at, framing });
             }
         }
+        Ok(Step::More)
     }
 
     pub(super) fn has_begun(&self) -> bool {
-        self.section != Section::Start || self.is_in_line()
+        self.section != Section::Start || self.length > 0 || self.ending == Ending::AfterCr
     }
 
-    fn is_in_line(&self) -> bool {
-        self.length > 0 || self.ending == Ending::AfterCr
-    }
-
-    /// The end of a line, without its LF; where it began earlier, `self` knows the beginning.
-    fn line(&mut self, end: &[u8]) -> Result<Line, Refusal> {
-        if !self.is_in_line() {
-            let Some((b'\r', text)) = end.split_last() else { return Err(Refusal::LineEnd) };
-            self.check(text)?;
-            return self.whole_line(text, text.len());
-        }
-        self.keep(end)?;
-        if self.ending != Ending::AfterCr {
+    /// The end of a line whose beginning was kept: what follows its CR.
+    fn split_line(&mut self, after_cr: &[u8]) -> Result<Line, Refusal> {
+        if after_cr.first() != Some(&b'\n') {
             return Err(Refusal::LineEnd);
         }
         self.ending = Ending::Open;
@@ -107,22 +125,9 @@ impl Head {
         self.whole_line(&kept[..length.min(KEPT)], length)
     }
 
-    /// Takes a piece of a line that does not end with it.
-    fn keep(&mut self, piece: &[u8]) -> Result<(), Refusal> {
-        if piece.is_empty() {
-            return Ok(());
-        }
-        if self.ending == Ending::AfterCr {
-            return Err(Refusal::LineEnd);
-        }
-        let text = match piece.split_last() {
-            Some((b'\r', text)) => {
-                self.ending = Ending::AfterCr;
-                text
-            }
-            _ => piece,
-        };
-        self.check(text)?;
+    /// Keeps a piece of a line whose end is not there yet.
+    fn keep(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        self.no_fragment(text)?;
         if self.length < KEPT {
             let count = text.len().min(KEPT - self.length);
             self.kept[self.length..self.length + count].copy_from_slice(&text[..count]);
@@ -131,11 +136,7 @@ impl Head {
         Ok(())
     }
 
-    fn check(&self, text: &[u8]) -> Result<(), Refusal> {
-        // Without an early end, so that it compiles to vector instructions.
-        if text.iter().fold(false, |found, &byte| found | is_control(byte)) {
-            return Err(Refusal::Control);
-        }
+    fn no_fragment(&self, text: &[u8]) -> Result<(), Refusal> {
         if self.section != Section::Fields && memchr(b'#', text).is_some() {
             return Err(Refusal::Fragment);
         }
@@ -192,6 +193,22 @@ impl Head {
         self.framing = Framing::Chunked;
         Ok(())
     }
+}
+
+/// Whether there is a control character other than those that end lines, which are looked at one by one.
+/// In blocks and without an early end, so that it compiles to vector instructions.
+fn has_control(bytes: &[u8]) -> bool {
+    const BLOCK: usize = 16;
+    let one = |byte: u8| is_control(byte) & (byte != b'\r') & (byte != b'\n');
+    let Some(last) = bytes.last_chunk::<BLOCK>() else { return bytes.iter().any(|&byte| one(byte)) };
+    let mut found = [false; BLOCK];
+    // The last block overlaps the one before, so that none is shorter.
+    for block in bytes.as_chunks::<BLOCK>().0.iter().chain([last]) {
+        for (found, &byte) in found.iter_mut().zip(block) {
+            *found |= one(byte);
+        }
+    }
+    found.contains(&true)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
