@@ -4,6 +4,7 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod observe;
 pub mod playground;
 pub mod proxy;

@@ -113,7 +113,7 @@ fn load(path: &Path, overrides: &Overrides) -> Option<Config> {
     Some(config)
 }
 
-fn format_of(format: LogFormat) -> Format {
+pub(super) fn format_of(format: LogFormat) -> Format {
     match format {
         LogFormat::Json => Format::Json,
         LogFormat::Text => Format::Text,

@@ -33,6 +33,7 @@ use toml::de::DeTable;
 pub use diagnostic::{Diagnostic, DiagnosticJson, Severity};
 pub use reference::reference;
 pub use source::{FILE_LIMIT, load};
+pub(crate) use units::duration;
 
 use fields::{Fields, Mistakes};
 use model::{Config, Source};

@@ -11,7 +11,7 @@ const UNIX_PATH_LIMIT: usize = 107;
 
 /// Why a text is not what it should be; shown after "because" in no message, only as the message's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub(crate) enum UnitError {
     #[error("write a number and one of ms, s, m, h, d, such as \"10s\" or \"5m\"")]
     Duration,
     #[error("write a number and one of B, KiB, MiB, GiB, such as \"64KiB\" or \"16MiB\"")]
@@ -29,7 +29,7 @@ pub(super) enum UnitError {
 }
 
 /// `"10s"`, `"250ms"`, `"7d"`.
-pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
+pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text).ok_or(UnitError::Duration)?;
     let millis = match unit {
         "ms" => 1,

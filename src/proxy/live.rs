@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::gate::Gate;
-use crate::config::model::{Authority, ListenAddr};
+use crate::config::model::Authority;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::snapshot::Snapshot;
 use crate::snapshot::identity::TlsClient;
@@ -21,7 +21,6 @@ pub struct Live {
     pub snapshot: Arc<Snapshot>,
     /// In the order of the configuration's routes; kept over rotations.
     pub routes: Arc<Vec<RouteLive>>,
-    own_ports: HashMap<ListenAddr, usize>,
     connect_to: HashMap<Authority, Authority>,
 }
 
@@ -47,14 +46,8 @@ impl Live {
             Some(previous) => previous.routes.clone(),
             None => Arc::new(routes(plan, previous, metrics)),
         };
-        let own_ports = plan.own_ports.iter().cloned().collect();
         let connect_to = plan.config.connect_to.iter().cloned().collect();
-        Self { routes, own_ports, connect_to, snapshot }
-    }
-
-    /// The route that a listener belongs to.
-    pub fn own_port(&self, address: &ListenAddr) -> Option<usize> {
-        self.own_ports.get(address).copied()
+        Self { routes, connect_to, snapshot }
     }
 
     /// The origin of a request on a route; `host` is what the request was matched by.

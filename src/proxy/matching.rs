@@ -4,10 +4,10 @@ use http::{HeaderMap, Method};
 
 use super::failure::Failure;
 use super::inbound::{Form, Inbound, is_loopback_name};
-use super::live::Live;
 use crate::config::model::{ListenAddr, Route, TenantSource};
 use crate::observe::Outcome;
 use crate::route::table::{Port, has_dot_segment};
+use crate::snapshot::plan::Plan;
 
 /// The longest name of a tenant in bytes.
 const TENANT_LIMIT: usize = 128;
@@ -46,12 +46,12 @@ pub struct Matched {
 }
 
 /// Finds the route. Precedence: own port, then absolute-form, then Host, then prefix.
-pub fn find(live: &Live, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+pub fn find(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
     let matched = match entry.kind {
-        EntryKind::OwnPort => own_port(live, entry, inbound, method)?,
-        EntryKind::Shared => shared(live, entry, inbound, method)?,
+        EntryKind::OwnPort => own_port(plan, entry, inbound, method)?,
+        EntryKind::Shared => shared(plan, entry, inbound, method)?,
     };
-    let route = &live.snapshot.plan.config.routes[matched.route];
+    let route = &plan.config.routes[matched.route];
     // A credential is bound to the path of its route: a path that a server would resolve could leave it.
     if (route.path.is_some() || matched.cut > 0) && has_dot_segment(&inbound.path[matched.cut..]) {
         return Err(Failure::new(Outcome::BadRequest, "dot segments in the path of a route that is bound to a path"));
@@ -59,19 +59,18 @@ pub fn find(live: &Live, entry: &Entry, inbound: &Inbound<'_>, method: &Method) 
     Ok(matched)
 }
 
-fn own_port(live: &Live, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
-    let Some(route) = live.own_port(&entry.address) else {
+fn own_port(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+    let Some(route) = plan.own_port(&entry.address) else {
         return Err(Failure::no_route("this port belongs to no route any more"));
     };
-    let config = &live.snapshot.plan.config.routes[route];
+    let config = &plan.config.routes[route];
     if inbound.form == Form::Absolute && config.host.exact_name() != Some(&inbound.host) {
         return Err(Failure::no_route(format!("this port belongs to route {}, which has another host", config.name)));
     }
     named(config, route, inbound.path, 0, method)
 }
 
-fn shared(live: &Live, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
-    let plan = &live.snapshot.plan;
+fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
     let port = Port { named: inbound.port, local: entry.port };
     if let Some(found) = plan.table.find(&inbound.host, port, inbound.path, method) {
         let captures = found.captures.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();

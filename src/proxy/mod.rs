@@ -12,6 +12,7 @@ pub mod inbound;
 pub mod listener;
 pub mod live;
 pub mod matching;
+pub mod ready;
 pub mod registry;
 pub mod request;
 pub mod tally;
@@ -57,7 +58,7 @@ impl std::fmt::Debug for Proxy {
 }
 
 /// Random bytes for one attempt's nonces; none when the system has none.
-fn random() -> Result<[u8; 32], failure::Failure> {
+pub(crate) fn random() -> Result<[u8; 32], failure::Failure> {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut bytes = [0; 32];
     let filled = SystemRandom::new().fill(&mut bytes);

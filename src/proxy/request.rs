@@ -15,15 +15,14 @@ use super::answer::WorkerAnswer;
 use super::failure::{Failure, Then};
 use super::held::{Held, hold};
 use super::live::Live;
-use super::matching::{self, Entry, Matched};
+use super::matching::{self, Entry};
+use super::ready::{Ready, prepare, target};
 use super::tally::Tally;
 use super::{hop, inbound};
-use crate::config::model::Route;
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step};
-use crate::snapshot::credential::{Instance, Value};
-use crate::snapshot::identity::TlsClient;
+use crate::snapshot::credential::Value;
 use crate::upstream::body::{RequestBody, Streamed};
 use crate::upstream::lease::{Answer, Patience};
 use crate::upstream::pool::{Freshness, Origin};
@@ -55,16 +54,6 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
     }
 }
 
-/// What a request needs of its route, all of it there.
-struct Ready<'l> {
-    route: &'l Route,
-    index: usize,
-    instances: Vec<&'l Arc<Instance>>,
-    client: Option<&'l Arc<TlsClient>>,
-    matched: Matched,
-    tenant: Option<String>,
-}
-
 async fn pass(
     proxy: &Arc<Proxy>,
     live: &Live,
@@ -79,62 +68,16 @@ async fn pass(
     if inbound::has_passed(&parts.headers, &proxy.via) {
         return Err(Failure::new(Outcome::Loop, "the request has already passed through this proxy"));
     }
-    let matched = matching::find(live, entry, &inbound, &parts.method)?;
+    let matched = matching::find(&live.snapshot.plan, entry, &inbound, &parts.method)?;
     tally.route = Some(matched.route);
-    let ready = prepare(proxy, live, matched, &parts.headers)?;
+    let ready = prepare(&live.snapshot, matched, &parts.headers, proxy.clock.now())?;
     tally.tenant.clone_from(&ready.tenant);
     tally.shares = take_shares(proxy, live, ready.index)?;
     let target = target(inbound.path, inbound.query, ready.matched.cut);
-    let mut draft = draft(&ready, parts, target)?;
-    draft.strip(&live.snapshot.plan.routes[ready.index].slots);
+    let mut draft = ready.draft(parts, target)?;
     let body = take_body(proxy, live, &ready, &mut draft, body, tally).await?;
     let origin = live.origin(&proxy.pool, ready.index, &ready.matched.host, ready.client);
     exchange(proxy, live, &ready, &origin, draft, body, tally).await
-}
-
-/// Credentials and identity, before anything of the request is used up.
-fn prepare<'l>(proxy: &Proxy, live: &'l Live, matched: Matched, headers: &HeaderMap) -> Result<Ready<'l>, Failure> {
-    let snapshot = &live.snapshot;
-    let route = &snapshot.plan.config.routes[matched.route];
-    let tenant = matching::tenant(route, headers, &matched.captures)?;
-    let value = |name: &str| match name {
-        "tenant" => tenant.as_deref(),
-        _ => matched.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()),
-    };
-    let mut instances = Vec::with_capacity(route.credentials.len());
-    for &index in &route.credentials {
-        let credential = &snapshot.credentials[index];
-        let instance = credential.instance(value).map_err(|why| Failure::unavailable(&credential.name, &why))?;
-        instance.value().map_err(|why| Failure::unavailable(&credential.name, &why))?;
-        instances.push(instance);
-    }
-    let client = client(proxy, live, matched.route)?;
-    Ok(Ready { route, index: matched.route, instances, client, tenant, matched })
-}
-
-fn client<'l>(proxy: &Proxy, live: &'l Live, route: usize) -> Result<Option<&'l Arc<TlsClient>>, Failure> {
-    let Some(identity) = live.snapshot.plan.routes[route].identity else { return Ok(None) };
-    let state = &live.snapshot.identities[identity];
-    let name = &live.snapshot.plan.config.routes[route].name;
-    let unusable = |half: &str, why: String| Failure {
-        credential: Some(format!("route:{name}/{half}")),
-        ..Failure::new(Outcome::CredentialUnavailable, why)
-    };
-    let Some(client) = &state.client else {
-        let problem = state.problems().into_iter().next();
-        let (half, why) = match problem {
-            Some(p) => {
-                let half = if p.credential.ends_with("/ca") { "ca" } else { "client_cert" };
-                (half, format!("route {name}: secret {}: {}", p.secret, p.reason))
-            }
-            None => ("client_cert", format!("route {name} has no usable client identity")),
-        };
-        return Err(unusable(half, why));
-    };
-    if client.not_after.is_some_and(|end| end < proxy.clock.now()) {
-        return Err(unusable("client_cert", format!("route {name}: the client certificate has expired")));
-    }
-    Ok(Some(client))
 }
 
 fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<super::gate::Share>; 2], Failure> {
@@ -142,39 +85,6 @@ fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<super
     let own = live.routes[route].in_flight.take(1);
     let own = own.ok_or_else(|| Failure::overloaded("limits.in_flight requests of this route are under way"))?;
     Ok([Some(all), Some(own)])
-}
-
-/// What leaves as the request target: the worker's bytes without the prefix that led here.
-fn target(path: &str, query: Option<&str>, cut: usize) -> String {
-    let path = &path[cut..];
-    let mut target = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1) + 64);
-    target.push_str(if path.is_empty() { "/" } else { path });
-    if let Some(query) = query {
-        target.push('?');
-        target.push_str(query);
-    }
-    target
-}
-
-fn draft(ready: &Ready<'_>, parts: Parts, target: String) -> Result<Draft, Failure> {
-    let mut headers = parts.headers;
-    if let Some(crate::config::model::TenantSource::Header(name)) = &ready.route.tenant {
-        headers.remove(name);
-    }
-    hop::clean_request(&mut headers)?;
-    Ok(Draft { method: parts.method, tls: ready.route.upstream.tls, host: upstream_host(ready), target, headers })
-}
-
-/// The Host that the upstream sees: the name matched by, and a port only where `upstream` names that host with one.
-fn upstream_host(ready: &Ready<'_>) -> String {
-    let upstream = &ready.route.upstream;
-    let default = if upstream.tls { 443 } else { 80 };
-    let same = upstream.host.as_deref() == Some(&*ready.matched.host);
-    if same && upstream.port != default {
-        format!("{}:{}", ready.matched.host, upstream.port)
-    } else {
-        ready.matched.host.clone()
-    }
 }
 
 /// The body as it goes up.
@@ -379,7 +289,7 @@ impl Attempt<'_> {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let mut headers = parts.headers;
         headers.remove(http::header::HOST);
-        let host = upstream_host(self.ready);
+        let host = self.ready.upstream_host();
         let mut draft = Draft { method: parts.method, tls: self.ready.route.upstream.tls, host, target, headers };
         draft.strip(&self.live.snapshot.plan.routes[self.ready.index].slots);
         (draft, body)

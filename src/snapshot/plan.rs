@@ -25,6 +25,7 @@ pub struct Plan {
     pub credential_index: HashMap<String, usize>,
     /// Routes with a port of their own.
     pub own_ports: Vec<(ListenAddr, usize)>,
+    own_port_index: HashMap<ListenAddr, usize>,
 }
 
 /// What a route needs beside its configuration.
@@ -54,13 +55,19 @@ impl Plan {
         let routes = config.routes.iter().map(|route| plan_route(&config, route, &mut identities)).collect();
         let credential_index =
             config.credentials.iter().enumerate().map(|(index, credential)| (credential.name.clone(), index)).collect();
-        let own_ports = config
+        let own_ports: Vec<(ListenAddr, usize)> = config
             .routes
             .iter()
             .enumerate()
             .filter_map(|(index, route)| route.listen.clone().map(|address| (address, index)))
             .collect();
-        Self { table, identities: identities.list, routes, credential_index, own_ports, config }
+        let own_port_index = own_ports.iter().cloned().collect();
+        Self { table, identities: identities.list, routes, credential_index, own_ports, own_port_index, config }
+    }
+
+    /// The route that a listener belongs to.
+    pub fn own_port(&self, address: &ListenAddr) -> Option<usize> {
+        self.own_port_index.get(address).copied()
     }
 
     /// Every secret that the configuration names, with the largest size that it may have.

@@ -1,0 +1,118 @@
+//! What each route would do.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::cli::terminal::harmless;
+use crate::config::model::{Config, ListenAddr, Route, TenantSource};
+use crate::route::host::HostPattern;
+
+/// One route, named as in `/api/routes`.
+#[derive(Debug, Serialize)]
+pub(super) struct RouteRow {
+    name: String,
+    host: String,
+    path: Option<String>,
+    methods: Option<Vec<String>>,
+    prefix: Option<String>,
+    listen: Option<String>,
+    upstream: String,
+    credentials: Vec<String>,
+    tenant: Option<String>,
+    #[serde(skip)]
+    ways: Vec<String>,
+    #[serde(skip)]
+    schemes: Vec<String>,
+}
+
+/// In the order of the configuration.
+pub(super) fn rows(config: &Config) -> Vec<RouteRow> {
+    config.routes.iter().map(|route| row(config, route)).collect()
+}
+
+fn row(config: &Config, route: &Route) -> RouteRow {
+    let credentials = || route.credentials.iter().filter_map(|&index| config.credentials.get(index));
+    RouteRow {
+        name: route.name.clone(),
+        host: route.host.to_string(),
+        path: route.path.clone(),
+        methods: route.methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect()),
+        prefix: route.prefix.clone(),
+        listen: route.listen.as_ref().map(address),
+        upstream: crate::cli::source::upstream(route, &name_of(&route.host)),
+        credentials: credentials().map(|credential| credential.name.clone()).collect(),
+        tenant: route.tenant.as_ref().map(tenant),
+        ways: ways(config, route),
+        schemes: credentials().map(|one| format!("{} ({})", one.name, one.signer.scheme())).collect(),
+    }
+}
+
+/// A pattern without its port.
+fn name_of(host: &HostPattern) -> String {
+    let text = host.to_string();
+    let bare = host.port().and_then(|port| text.strip_suffix(&format!(":{port}")));
+    bare.unwrap_or(&text).to_owned()
+}
+
+fn address(address: &ListenAddr) -> String {
+    match address {
+        ListenAddr::Tcp(address) => address.to_string(),
+        ListenAddr::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn tenant(source: &TenantSource) -> String {
+    match source {
+        TenantSource::Capture(name) => format!("{{{name}}} of the host"),
+        TenantSource::Header(name) => format!("header {name}"),
+    }
+}
+
+/// What a worker writes to come this way.
+fn ways(config: &Config, route: &Route) -> Vec<String> {
+    let mut ways = Vec::new();
+    for listener in &config.listen.proxy {
+        let at = match listener {
+            ListenAddr::Tcp(address) => format!("http://{address}"),
+            ListenAddr::Unix(_) => address(listener),
+        };
+        ways.push(format!("{at} with Host: {}", route.host));
+        if let Some(prefix) = &route.prefix {
+            ways.push(format!("{at}{}{prefix}", if at.starts_with("unix:") { " " } else { "" }));
+        }
+    }
+    ways.extend(route.listen.iter().map(|own| match own {
+        ListenAddr::Tcp(address) => format!("http://{address}"),
+        ListenAddr::Unix(_) => address(own),
+    }));
+    ways
+}
+
+/// Paragraphs for people, a blank line between them.
+pub(super) fn text(rows: &[RouteRow]) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let gap = if out.is_empty() { "" } else { "\n" };
+        let _ = writeln!(out, "{gap}route {}", harmless(&row.name));
+        let mut line = |key: &str, value: &str| {
+            let _ = writeln!(out, "  {key:<11} {}", harmless(value));
+        };
+        for (index, way) in row.ways.iter().enumerate() {
+            line(if index == 0 { "ways in" } else { "" }, way);
+        }
+        if let Some(methods) = &row.methods {
+            line("methods", &methods.join(", "));
+        }
+        if let Some(path) = &row.path {
+            line("path", path);
+        }
+        line("upstream", &row.upstream);
+        let schemes = if row.schemes.is_empty() { "none".to_owned() } else { row.schemes.join(", then ") };
+        line("credential", &schemes);
+        if let Some(tenant) = &row.tenant {
+            line("tenant", tenant);
+        }
+    }
+    out
+}

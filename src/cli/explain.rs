@@ -1,0 +1,208 @@
+//! `explain`: what would leave for a request, shown without sending it and without showing a secret.
+//!
+//! `asked` makes the request that a worker would send, `masked` signs it for people. Matching, preparation,
+//! stripping and signing are the request path's own.
+
+mod asked;
+mod masked;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::args::{ExplainArgs, Format, Global};
+use super::exit::{Ended, Exit};
+use super::{source, terminal};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::model::{Route, TenantSource};
+use crate::observe::Outcome;
+use crate::proxy::failure::Failure;
+use crate::proxy::ready::{Ready, prepare, target};
+use crate::proxy::{inbound, matching};
+use crate::sign::SignContext;
+use crate::snapshot::Snapshot;
+use crate::snapshot::plan::Plan;
+use asked::Asked;
+
+/// What would leave.
+#[derive(Debug, Serialize)]
+struct Explained {
+    route: String,
+    credentials: Vec<String>,
+    tenant: Option<String>,
+    upstream: String,
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    canonical: Vec<Canonical>,
+}
+
+/// What one credential would sign.
+#[derive(Debug, Serialize)]
+struct Canonical {
+    credential: String,
+    text: String,
+    string_to_sign: String,
+}
+
+/// Explains one request; what the proxy would refuse is an error in the proxy's own words.
+pub(super) fn command(global: &Global, args: &ExplainArgs) -> anyhow::Result<Exit> {
+    let config = source::config(global)?;
+    let plan = Arc::new(Plan::new(Arc::new(config)));
+    let asked = Asked::new(&plan, args)?;
+    let read = source::secrets(&plan).map_err(|none| Ended::new(Exit::Bad, none.message).with_hint(none.hint))?;
+    let snapshot = source::snapshot(plan, &read.set);
+    match explain(&snapshot, asked, args)? {
+        Ok(explained) => {
+            match global.format {
+                Format::Json => terminal::json(&explained)?,
+                Format::Text => terminal::data(&explained.text()),
+            }
+            Ok(Exit::Fine)
+        }
+        Err((failure, route)) => {
+            let answer = failure.answer(route.as_deref());
+            if global.format == Format::Json {
+                terminal::data(std::str::from_utf8(answer.body())?);
+            }
+            let (name, status) = (failure.name.as_str(), failure.status().as_u16());
+            Err(Ended::new(Exit::Bad, format!("the proxy would answer {status} {name}: {}", failure.detail)).into())
+        }
+    }
+}
+
+type Answered = Result<Explained, (Failure, Option<String>)>;
+
+fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Result<Answered> {
+    let plan = &snapshot.plan;
+    let Asked { mut parts, entry, body } = asked;
+    let inbound = match inbound::read(&parts, &plan.config.limits) {
+        Ok(inbound) => inbound,
+        Err(failure) => return Ok(Err((failure, None))),
+    };
+    let matched = match matching::find(plan, &entry, &inbound, &parts.method) {
+        Ok(matched) => matched,
+        Err(failure) => return Ok(Err((failure, None))),
+    };
+    let target = target(inbound.path, inbound.query, matched.cut);
+    let route = &plan.config.routes[matched.route];
+    let refused = |failure: Failure| (failure, Some(route.name.clone()));
+    if let Some(tenant) = &args.tenant {
+        name_tenant(route, tenant, &mut parts.headers)?;
+    }
+    let ready = match prepare(snapshot, matched, &parts.headers, SystemClock.now()) {
+        Ok(ready) => ready,
+        Err(failure) => return Ok(Err(refused(failure))),
+    };
+    if let Some(tenant) = args.tenant.as_deref().filter(|tenant| ready.tenant.as_deref() != Some(tenant)) {
+        let found = ready.tenant.as_deref().unwrap_or_default();
+        return Err(Ended::new(Exit::Bad, format!("the tenant of this host is {found}, not {tenant}")).into());
+    }
+    Ok(sign(snapshot, &ready, parts, target, body, args).map_err(refused))
+}
+
+/// `--tenant` stands for what the worker would send.
+fn name_tenant(route: &Route, tenant: &str, headers: &mut http::HeaderMap) -> anyhow::Result<()> {
+    match &route.tenant {
+        Some(TenantSource::Header(name)) => {
+            let value = http::HeaderValue::from_str(tenant).context("--tenant cannot stand in a header")?;
+            headers.append(name.clone(), value);
+            Ok(())
+        }
+        // Compared with what the host says.
+        Some(TenantSource::Capture(_)) => Ok(()),
+        None => Err(Ended::new(Exit::Bad, format!("route {} knows no tenants", route.name))
+            .with_hint("leave --tenant out, or give the route a `tenant`")
+            .into()),
+    }
+}
+
+fn sign(
+    snapshot: &Snapshot,
+    ready: &Ready<'_>,
+    parts: http::request::Parts,
+    target: String,
+    body: Vec<u8>,
+    args: &ExplainArgs,
+) -> Result<Explained, Failure> {
+    check_body(snapshot, ready, &body)?;
+    let draft = ready.draft(parts, target)?;
+    let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let context = SignContext {
+        now: args.at.unwrap_or_else(|| SystemClock.now()),
+        random: crate::proxy::random()?,
+        fixed_nonce: args.nonce.as_deref(),
+        tenant: ready.tenant.as_deref(),
+        captures: &captures,
+    };
+    let covered = snapshot.plan.routes[ready.index].needs_body.then_some(&*body);
+    let signed = masked::sign(snapshot, ready, draft, covered, &context)
+        .map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))?;
+    let credentials = ready.route.credentials.iter().map(|&index| snapshot.credentials[index].name.clone());
+    Ok(Explained {
+        route: ready.route.name.clone(),
+        credentials: credentials.collect(),
+        tenant: ready.tenant.clone(),
+        upstream: source::upstream(ready.route, &ready.matched.host),
+        method: signed.shown.method.to_string(),
+        headers: signed.headers(),
+        target: signed.shown.target,
+        canonical: signed.canonical,
+    })
+}
+
+/// The bounds of a body, in the words of the request path.
+fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, body: &[u8]) -> Result<(), Failure> {
+    let limits = &ready.route.limits;
+    let length = body.len();
+    if limits.request_body.is_some_and(|limit| length as u64 > limit) {
+        return Err(Failure::new(
+            Outcome::BodyTooLarge,
+            format!("the request body has {length} bytes (limits.request_body)"),
+        ));
+    }
+    if snapshot.plan.routes[ready.index].needs_body && length > limits.signed_body {
+        let why = format!("the request body has {length} bytes, at most {} (limits.signed_body)", limits.signed_body);
+        return Err(Failure::new(Outcome::BodyTooLargeToSign, why));
+    }
+    Ok(())
+}
+
+impl Explained {
+    /// For people: where it goes, the head as it would leave, what was signed.
+    fn text(&self) -> String {
+        let credentials =
+            if self.credentials.is_empty() { "none".to_owned() } else { self.credentials.join(", then ") };
+        let mut out = String::new();
+        let mut line = |key: &str, value: &str| {
+            let _ = writeln!(out, "{key:<11} {}", terminal::harmless(value)); // a String takes everything
+        };
+        line("route", &self.route);
+        line("credential", &credentials);
+        if let Some(tenant) = &self.tenant {
+            line("tenant", tenant);
+        }
+        line("upstream", &self.upstream);
+        let _ = writeln!(out, "\n{} {} HTTP/1.1", self.method, terminal::harmless(&self.target));
+        for (name, value) in &self.headers {
+            let _ = writeln!(out, "{name}: {}", terminal::harmless(value));
+        }
+        for canonical in &self.canonical {
+            let _ = writeln!(out, "\n{} signs this text:", canonical.credential);
+            indented(&mut out, &canonical.text);
+            if canonical.string_to_sign != canonical.text {
+                let _ = writeln!(out, "\n{} makes of it:", canonical.credential);
+                indented(&mut out, &canonical.string_to_sign);
+            }
+        }
+        out
+    }
+}
+
+fn indented(out: &mut String, text: &str) {
+    for line in terminal::harmless(text).split('\n') {
+        let _ = writeln!(out, "    {line}");
+    }
+}

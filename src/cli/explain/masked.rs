@@ -1,0 +1,84 @@
+//! Signs a draft as the request path does, and beside it makes what people may see of the result.
+
+use http::HeaderValue;
+
+use super::Canonical;
+use crate::proxy::ready::Ready;
+use crate::sign::seal::{Draft, Step};
+use crate::sign::{Injection, SignContext, SignError, Transcript};
+use crate::snapshot::Snapshot;
+
+/// What people may see of a signed request.
+pub(super) struct Signed {
+    /// As it would leave, secrets masked.
+    pub(super) shown: Draft,
+    /// In the order of the credentials that have a text.
+    pub(super) canonical: Vec<Canonical>,
+}
+
+/// What an earlier credential put in, and what stands for it where people read.
+type Masks = Vec<(String, String)>;
+
+/// Each credential signs the real request with what the earlier ones put in. A later text that has an earlier
+/// one's secret in it shows the mask: such texts are made over the shown request.
+pub(super) fn sign(
+    snapshot: &Snapshot,
+    ready: &Ready<'_>,
+    draft: Draft,
+    body: Option<&[u8]>,
+    context: &SignContext<'_>,
+) -> Result<Signed, SignError> {
+    let mut shown = draft.clone();
+    let mut canonical = Vec::new();
+    let mut masks = Masks::new();
+    let mut steps: Vec<Step<'_>> = Vec::new();
+    for (&index, instance) in ready.route.credentials.iter().zip(&ready.instances) {
+        let credential = &snapshot.credentials[index];
+        let value = instance.value().map_err(|why| SignError::Missing(why.secret))?;
+        let step = Step { signer: &credential.signer, keys: &value.keys };
+        let real = match &*steps {
+            [] => draft.clone(),
+            steps => draft.clone().seal(steps, body, context)?.draft().clone(),
+        };
+        let real = real.signable(body);
+        if let Some(transcript) = step.signer.transcript(&shown.signable(body), step.keys, context)? {
+            let Transcript { text, string_to_sign } = transcript;
+            canonical.push(Canonical { credential: credential.name.clone(), text, string_to_sign });
+        }
+        let mut injection = step.signer.masked(&real, step.keys, context)?;
+        mask(&mut injection, &masks);
+        remember(&step.signer.sign(&real, step.keys, context)?, &injection, &mut masks);
+        shown.apply(injection);
+        steps.push(step);
+    }
+    Ok(Signed { shown, canonical })
+}
+
+/// Replaces what earlier credentials put in by what stands for it.
+fn mask(injection: &mut Injection, masks: &Masks) {
+    let masked = |text: &str| masks.iter().fold(text.to_owned(), |text, (secret, mask)| text.replace(secret, mask));
+    for (_, value) in &mut injection.headers {
+        if let Ok(text) = value.to_str().map(masked) {
+            *value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("[masked]"));
+        }
+    }
+    injection.query.iter_mut().chain(&mut injection.cookies).for_each(|text| *text = masked(text));
+}
+
+fn remember(real: &Injection, shown: &Injection, masks: &mut Masks) {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = real.headers.iter().zip(&shown.headers).map(|(a, b)| (text(&a.1), text(&b.1)));
+    let queries = real.query.iter().zip(&shown.query).map(|(a, b)| (a.clone(), b.clone()));
+    let cookies = real.cookies.iter().zip(&shown.cookies).map(|(a, b)| (a.clone(), b.clone()));
+    masks.extend(headers.chain(queries).chain(cookies).filter(|(real, shown)| real != shown && !real.is_empty()));
+}
+
+impl Signed {
+    /// Host first, then the others.
+    pub(super) fn headers(&self) -> Vec<(String, String)> {
+        let host = ("host".to_owned(), self.shown.host.clone());
+        let others = self.shown.headers.iter();
+        let others = others.map(|(n, v)| (n.as_str().to_owned(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
+        std::iter::once(host).chain(others).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! What a request needs of its route before it may leave: credentials, client identity, the draft. No I/O.
+//!
+//! Callers: `request`, which goes on to sign and send, and `cli::explain`, which shows.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use super::failure::Failure;
+use super::hop;
+use super::matching::{self, Matched};
+use crate::clock::Timestamp;
+use crate::config::model::{Route, TenantSource};
+use crate::observe::Outcome;
+use crate::sign::Slot;
+use crate::sign::seal::Draft;
+use crate::snapshot::Snapshot;
+use crate::snapshot::credential::Instance;
+use crate::snapshot::identity::TlsClient;
+
+/// What a request needs of its route, all of it there.
+#[derive(Debug)]
+pub struct Ready<'l> {
+    /// The route.
+    pub route: &'l Route,
+    /// Its index.
+    pub index: usize,
+    /// One for each of its credentials, in order; each has a value.
+    pub instances: Vec<&'l Arc<Instance>>,
+    /// TLS towards the upstream; `None` for plain HTTP.
+    pub client: Option<&'l Arc<TlsClient>>,
+    /// How the route was found.
+    pub matched: Matched,
+    /// The tenant, where the route asks for one.
+    pub tenant: Option<String>,
+    slots: &'l [Slot],
+}
+
+/// Credentials and identity, before anything of the request is used up.
+pub fn prepare<'l>(
+    snapshot: &'l Snapshot,
+    matched: Matched,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Ready<'l>, Failure> {
+    let route = &snapshot.plan.config.routes[matched.route];
+    let tenant = matching::tenant(route, headers, &matched.captures)?;
+    let value = |name: &str| match name {
+        "tenant" => tenant.as_deref(),
+        _ => matched.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()),
+    };
+    let mut instances = Vec::with_capacity(route.credentials.len());
+    for &index in &route.credentials {
+        let credential = &snapshot.credentials[index];
+        let instance = credential.instance(value).map_err(|why| Failure::unavailable(&credential.name, &why))?;
+        instance.value().map_err(|why| Failure::unavailable(&credential.name, &why))?;
+        instances.push(instance);
+    }
+    let client = client(snapshot, matched.route, now)?;
+    let slots = &*snapshot.plan.routes[matched.route].slots;
+    Ok(Ready { route, index: matched.route, instances, client, tenant, matched, slots })
+}
+
+fn client(snapshot: &Snapshot, route: usize, now: Timestamp) -> Result<Option<&Arc<TlsClient>>, Failure> {
+    let Some(identity) = snapshot.plan.routes[route].identity else { return Ok(None) };
+    let state = &snapshot.identities[identity];
+    let name = &snapshot.plan.config.routes[route].name;
+    let unusable = |half: &str, why: String| Failure {
+        credential: Some(format!("route:{name}/{half}")),
+        ..Failure::new(Outcome::CredentialUnavailable, why)
+    };
+    let Some(client) = &state.client else {
+        let problem = state.problems().into_iter().next();
+        let (half, why) = match problem {
+            Some(p) => {
+                let half = if p.credential.ends_with("/ca") { "ca" } else { "client_cert" };
+                (half, format!("route {name}: secret {}: {}", p.secret, p.reason))
+            }
+            None => ("client_cert", format!("route {name} has no usable client identity")),
+        };
+        return Err(unusable(half, why));
+    };
+    if client.not_after.is_some_and(|end| end < now) {
+        return Err(unusable("client_cert", format!("route {name}: the client certificate has expired")));
+    }
+    Ok(Some(client))
+}
+
+/// What leaves as the request target: the worker's bytes without the prefix that led here.
+pub fn target(path: &str, query: Option<&str>, cut: usize) -> String {
+    let path = &path[cut..];
+    let mut target = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1) + 64);
+    target.push_str(if path.is_empty() { "/" } else { path });
+    if let Some(query) = query {
+        target.push('?');
+        target.push_str(query);
+    }
+    target
+}
+
+impl Ready<'_> {
+    /// The request as it would leave without credentials: nothing of the worker's in the slots that they fill.
+    pub fn draft(&self, parts: Parts, target: String) -> Result<Draft, Failure> {
+        let mut headers = parts.headers;
+        if let Some(TenantSource::Header(name)) = &self.route.tenant {
+            headers.remove(name);
+        }
+        hop::clean_request(&mut headers)?;
+        let (method, tls, host) = (parts.method, self.route.upstream.tls, self.upstream_host());
+        let mut draft = Draft { method, tls, host, target, headers };
+        draft.strip(self.slots);
+        Ok(draft)
+    }
+
+    /// The Host that the upstream sees: the name matched by, and a port only where `upstream` names that host with one.
+    pub fn upstream_host(&self) -> String {
+        let upstream = &self.route.upstream;
+        let default = if upstream.tls { 443 } else { 80 };
+        let same = upstream.host.as_deref() == Some(&*self.matched.host);
+        if same && upstream.port != default {
+            format!("{}:{}", self.matched.host, upstream.port)
+        } else {
+            self.matched.host.clone()
+        }
+    }
+}

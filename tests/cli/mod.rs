@@ -1,0 +1,14 @@
+//! The command line from outside: what is printed where, and the exit status.
+
+mod check;
+mod explain;
+mod same;
+mod status;
+mod usage;
+
+use crate::support::{Ran, Scratch, countersign};
+
+/// Runs a command in the directory of a scratch configuration.
+fn run(scratch: &Scratch, words: &[&str]) -> Ran {
+    countersign(&scratch.path(""), words)
+}

@@ -1,0 +1,6 @@
+//! Scenarios through the built program: one test binary, one module for each theme.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod cli;
+mod support;
