@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cli;
+mod failing_well;
 mod house;
 mod support;
 mod ways_in;
