@@ -1,4 +1,18 @@
 //! countersign: a sidecar signing reverse proxy.
+//!
+//! Workers speak plain HTTP to localhost and hold no secret; countersign finds the route, proves who is
+//! calling, and sends the request over TLS. Secrets are files in a mounted directory, followed as they change.
+//!
+//! `docs/ARCHITECTURE.md` is the map. From the bottom up, lower never uses higher:
+//!
+//! - [`clock`], [`secret`]: time, and secrets as names, bytes and generations
+//! - [`sign`], [`template`], [`route`], [`tls`]: pure
+//! - [`config`] reads `proxy.toml`
+//! - [`snapshot`]: what one request sees, pure
+//! - [`upstream`], [`observe`], and the reading half of [`secret`]: effects
+//! - [`proxy`], [`admin`], [`reload`], [`playground`]: the shell
+//! - [`server`], [`cli`]: start to end
+#![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod cli;

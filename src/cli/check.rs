@@ -90,7 +90,11 @@ fn secret_diagnostics(config: &Config, rows: &[SecretRow]) -> Vec<Diagnostic> {
             State::Good | State::MadeAtStart => continue,
             State::EndsSoon(days) => (
                 Severity::Warning,
-                format!("the certificate {} ends in {days} days", row.name),
+                match days {
+                    0 => format!("the certificate {} ends today", row.name),
+                    1 => format!("the certificate {} ends tomorrow", row.name),
+                    days => format!("the certificate {} ends in {days} days", row.name),
+                },
                 "put a new one into its file; it is in use a second later".to_owned(),
             ),
             State::NoFile => (

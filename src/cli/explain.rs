@@ -145,7 +145,7 @@ fn sign(
         route: ready.route.name.clone(),
         credentials: credentials.collect(),
         tenant: ready.tenant.clone(),
-        upstream: source::upstream(ready.route, &ready.matched.host),
+        upstream: ready.route.upstream.url(&ready.matched.host),
         method: signed.shown.method.to_string(),
         headers: signed.headers(),
         target: signed.shown.target,

@@ -12,7 +12,7 @@ use super::terminal;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config;
 use crate::config::Severity;
-use crate::config::model::{Config, Route};
+use crate::config::model::Config;
 use crate::playground::certs::FOLDER;
 use crate::secret::dir::{Depth, Reader, remarks_at_start};
 use crate::secret::name::NamePattern;
@@ -86,17 +86,6 @@ pub(super) fn snapshot(plan: Arc<Plan>, set: &SecretSet) -> Snapshot {
     // Fingerprints are not shown by these commands, so that their key does not matter.
     let moment = Moment { now: SystemClock.now(), fingerprint_key: [0; 32] };
     Snapshot::compile(plan, set, None, moment)
-}
-
-/// Where a route's requests go: `https://api.example.com`, the port where it is not the scheme's own.
-pub(super) fn upstream(route: &Route, host: &str) -> String {
-    let (scheme, default) = if route.upstream.tls { ("https", 443) } else { ("http", 80) };
-    let host = route.upstream.host.as_deref().unwrap_or(host);
-    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
-    match route.upstream.port {
-        port if port == default => format!("{scheme}://{host}"),
-        port => format!("{scheme}://{host}:{port}"),
-    }
 }
 
 fn no_directory(dir: &Path, error: &io::Error) -> NoDirectory {

@@ -250,6 +250,16 @@ pub struct Upstream {
     pub port: u16,
 }
 
+impl Upstream {
+    /// As a URL without path; `matched` is the host where `upstream` names none. The default port is left out.
+    pub fn url(&self, matched: &str) -> String {
+        let (scheme, default) = if self.tls { ("https", 443) } else { ("http", 80) };
+        let host = self.host.as_deref().unwrap_or(matched);
+        let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+        if self.port == default { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{}", self.port) }
+    }
+}
+
 /// `tenant`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TenantSource {

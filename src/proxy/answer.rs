@@ -17,6 +17,8 @@ pub struct WorkerAnswer {
     body: Source,
     tally: Option<Box<Tally>>,
     activity: Option<Arc<Activity>>,
+    /// A failure that is told at the next poll.
+    failed: Option<UpstreamError>,
 }
 
 enum Source {
@@ -27,12 +29,12 @@ enum Source {
 impl WorkerAnswer {
     /// The upstream's body.
     pub fn upstream(body: AnswerBody, tally: Box<Tally>) -> Self {
-        Self { body: Source::Upstream(body), tally: Some(tally), activity: None }.closed_if_empty()
+        Self { body: Source::Upstream(body), tally: Some(tally), activity: None, failed: None }.closed_if_empty()
     }
 
     /// The proxy's own.
     pub fn own(body: Bytes, tally: Box<Tally>) -> Self {
-        Self { body: Source::Own((!body.is_empty()).then_some(body)), tally: Some(tally), activity: None }
+        Self { body: Source::Own((!body.is_empty()).then_some(body)), tally: Some(tally), activity: None, failed: None }
     }
 
     /// Tells the connection when the last byte was handed over.
@@ -62,6 +64,9 @@ impl Body for WorkerAnswer {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = match &mut this.body {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
@@ -79,6 +84,11 @@ impl Body for WorkerAnswer {
                 if let Some(mut tally) = this.tally.take() {
                     tally.error = Some(super::failure::Failure::from(error.clone()).name);
                 }
+                // At a failure the library drops what it has not written yet. The head and what came of the
+                // body go out first, so that the worker sees an answer cut off instead of none.
+                this.failed = Some(error.clone());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             Poll::Ready(None) => this.complete(),
             Poll::Pending => {}

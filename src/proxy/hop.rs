@@ -33,6 +33,9 @@ const LOOK_ALIKES: [&str; 5] = ["content-length", "transfer-encoding", "host", "
 /// Makes a worker's headers fit to leave: without hop-by-hop ones, those that `Connection` names, the proxy's own, and look-alikes.
 pub fn clean_request(headers: &mut HeaderMap) -> Result<(), Failure> {
     for name in connection_names(headers)? {
+        if name == TRANSFER_ENCODING {
+            return Err(Failure::bad_request("the Connection header lists Transfer-Encoding"));
+        }
         // Framing and Host are ours whatever Connection says.
         if name != CONTENT_LENGTH && name != HOST {
             headers.remove(name);
@@ -62,6 +65,10 @@ fn remove_where(headers: &mut HeaderMap, unfit: impl Fn(&HeaderName) -> bool) {
 
 /// Makes an upstream's headers fit to be passed on. A malformed `Connection` list ends nothing here.
 pub fn clean_answer(headers: &mut HeaderMap) {
+    // RFC 9112 section 6.3, rule 3: Transfer-Encoding has framed the answer, and the other must not be passed on.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in connection_names(headers).unwrap_or_default() {
         if name != CONTENT_LENGTH {
             headers.remove(name);
@@ -135,5 +142,14 @@ mod tests {
     #[test]
     fn a_malformed_connection_list_is_refused() {
         assert!(clean_request(&mut map(&[("connection", "a b")])).is_err());
+        let mut framed = map(&[("connection", "close, Transfer-Encoding"), ("transfer-encoding", "chunked")]);
+        assert!(clean_request(&mut framed).is_err());
+    }
+
+    #[test]
+    fn an_answer_that_came_in_chunks_leaves_without_a_length() {
+        let mut headers = map(&[("content-length", "5"), ("transfer-encoding", "chunked"), ("x", "1")]);
+        clean_answer(&mut headers);
+        assert_eq!(headers, map(&[("x", "1")]));
     }
 }

@@ -102,10 +102,10 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Failure> {
         }
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        if lengths.next().is_some() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
-            return Err(Failure::bad_request("Content-Length is not one number"));
-        }
+    if let Some(length) = lengths.next()
+        && (lengths.next().is_some() || !length.as_bytes().iter().all(u8::is_ascii_digit))
+    {
+        return Err(Failure::bad_request("Content-Length is not one number"));
     }
     Ok(())
 }

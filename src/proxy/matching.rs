@@ -24,12 +24,12 @@ pub struct Entry {
 }
 
 /// Whether a listener serves all routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// `listen.proxy`
     Shared,
-    /// A route's `listen`
-    OwnPort,
+    /// The `listen` of the route with this name.
+    OwnPort(String),
 }
 
 /// A request that a route claims.
@@ -47,8 +47,8 @@ pub struct Matched {
 
 /// Finds the route. Precedence: own port, then absolute-form, then Host, then prefix.
 pub fn find(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
-    let matched = match entry.kind {
-        EntryKind::OwnPort => own_port(plan, entry, inbound, method)?,
+    let matched = match &entry.kind {
+        EntryKind::OwnPort(route) => own_port(plan, route, inbound, method)?,
         EntryKind::Shared => shared(plan, entry, inbound, method)?,
     };
     let route = &plan.config.routes[matched.route];
@@ -59,8 +59,8 @@ pub fn find(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) 
     Ok(matched)
 }
 
-fn own_port(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
-    let Some(route) = plan.own_port(&entry.address) else {
+fn own_port(plan: &Plan, name: &str, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+    let Some(route) = plan.own_port(name) else {
         return Err(Failure::no_route("this port belongs to no route any more"));
     };
     let config = &plan.config.routes[route];

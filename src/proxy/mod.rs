@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod failure;
 pub mod gate;
+pub mod guard;
 pub mod held;
 pub mod hop;
 pub mod inbound;

@@ -117,7 +117,7 @@ impl Ready<'_> {
     pub fn upstream_host(&self) -> String {
         let upstream = &self.route.upstream;
         let default = if upstream.tls { 443 } else { 80 };
-        let same = upstream.host.as_deref() == Some(&*self.matched.host);
+        let same = upstream.host.as_deref().is_none_or(|host| host == self.matched.host);
         if same && upstream.port != default {
             format!("{}:{}", self.matched.host, upstream.port)
         } else {

@@ -105,11 +105,11 @@ async fn take_body(
 ) -> Result<Outgoing, Failure> {
     let limits = &ready.route.limits;
     let length = body.size_hint().exact();
-    if let (Some(length), Some(limit)) = (length, limits.request_body) {
-        if length > limit {
-            let why = format!("the request body has {length} bytes, at most {limit} (limits.request_body)");
-            return Err(Failure { then: Then::Close, ..Failure::new(Outcome::BodyTooLarge, why) });
-        }
+    if let (Some(length), Some(limit)) = (length, limits.request_body)
+        && length > limit
+    {
+        let why = format!("the request body has {length} bytes, at most {limit} (limits.request_body)");
+        return Err(Failure { then: Then::Close, ..Failure::new(Outcome::BodyTooLarge, why) });
     }
     let covered = live.snapshot.plan.routes[ready.index].needs_body;
     let replayable = length.is_some_and(|length| length <= limits.replay_body as u64);
@@ -146,7 +146,7 @@ async fn exchange(
     let held = match body {
         Outgoing::Streamed(RequestBody::Empty) => None,
         Outgoing::Streamed(body) => return attempt.once(draft, body, None, &newest, tally).await,
-        Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)).map(|(bytes, held)| (bytes, held)),
+        Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)),
     };
     let bytes = held.as_ref().map(|(bytes, _)| bytes);
     let spare = attempt.previous().map(|values| (values, draft.clone()));

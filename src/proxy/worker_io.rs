@@ -1,4 +1,4 @@
-//! A worker's connection below HTTP: ends slow heads, and turns the HTTP library's own bare error
+//! A worker's connection below HTTP: ends slow heads, carries out the guard's refusals, and turns the HTTP library's own bare error
 //! answers into ones that carry `Countersign-Error`, so that nobody takes them for the upstream's.
 
 use std::io::{self, IoSlice};
@@ -12,12 +12,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::failure::{Failure, Then};
+use super::guard::{Guard, Part, Refusal, Violation};
 use crate::observe::Outcome;
 
 /// From the first byte of a head to its end.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The library's own answers are a status line and two short headers.
 const BARE_ANSWER: usize = 160;
+/// Comes in place of a refused head: NUL is an error for the library wherever in a head it stands, and
+/// the empty line makes it look, even where it waits for the end of a head it has the beginning of.
+const POISON: &[u8] = b"\0\n\n";
 
 /// What the connection is doing; shared between its bytes and its requests.
 #[derive(Debug)]
@@ -63,10 +67,21 @@ impl Activity {
 pub struct WorkerIo<S> {
     inner: S,
     activity: Arc<Activity>,
+    watch: Watch,
     slow_head: Option<Pin<Box<Sleep>>>,
     replacement: Option<Replacement>,
     /// The names of the errors that replaced a bare answer, for the metrics.
     pub replaced: Arc<AtomicU8>,
+}
+
+/// What the guard has said.
+enum Watch {
+    /// So far all is well.
+    Sound(Guard),
+    /// A head was refused; so much of [`POISON`] is still to be read.
+    RefusedHead(Refusal, &'static [u8]),
+    /// A body was refused: it fails.
+    RefusedBody(Refusal),
 }
 
 struct Replacement {
@@ -78,7 +93,8 @@ struct Replacement {
 impl<S> WorkerIo<S> {
     /// Wraps a connection.
     pub fn new(inner: S, activity: Arc<Activity>) -> Self {
-        Self { inner, activity, slow_head: None, replacement: None, replaced: Arc::default() }
+        let watch = Watch::Sound(Guard::default());
+        Self { inner, activity, watch, slow_head: None, replacement: None, replaced: Arc::default() }
     }
 
     fn poll_slow_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -100,7 +116,9 @@ impl<S> WorkerIo<S> {
 
     /// The answer that stands for a bare one, when `buf` is one.
     fn replacement_of(&self, buf: &[u8]) -> Option<Replacement> {
-        let bare = buf.len() < BARE_ANSWER && buf.starts_with(b"HTTP/1.1 4") && buf.ends_with(b"\r\n\r\n");
+        let bare = buf.len() < BARE_ANSWER
+            && (buf.starts_with(b"HTTP/1.1 4") || buf.starts_with(b"HTTP/1.0 4"))
+            && buf.ends_with(b"\r\n\r\n");
         if !bare || !(self.activity.is(IDLE) || self.activity.is(READING_HEAD)) {
             return None;
         }
@@ -109,7 +127,14 @@ impl<S> WorkerIo<S> {
                 then: Then::Close,
                 ..Failure::new(Outcome::HeadersTooLarge, "the request head is over [limits] head or headers")
             },
+<<<<<<< HEAD
             _ => Failure::bad_request("the request head is malformed"),
+=======
+            _ => match &self.watch {
+                Watch::RefusedHead(refusal, _) => Failure::bad_request(refusal.to_string()),
+                _ => Failure::bad_request("the request head is malformed"),
+            },
+>>>>>>> guard
         };
         self.replaced.store(failure.name.index() as u8 + 1, Ordering::Relaxed);
         Some(Replacement { bytes: raw_answer(&failure), written: 0, stands_for: buf.len() })
@@ -148,18 +173,62 @@ fn raw_answer(failure: &Failure) -> Vec<u8> {
     out
 }
 
+impl Watch {
+    /// Shows the guard what was read after the first `before` bytes of `buf`, and takes out what it refuses.
+    fn look(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let Self::Sound(guard) = self else { return Ok(()) };
+        let Err(Violation { good, part, refusal }) = guard.watch(&buf.filled()[before..]) else { return Ok(()) };
+        buf.set_filled(before + good);
+        match part {
+            Part::Head => {
+                *self = Self::RefusedHead(refusal, POISON);
+                self.refuse(buf)
+            }
+            Part::Body => {
+                *self = Self::RefusedBody(refusal);
+                // What came before it may end another request, which is to be answered first.
+                if good == 0 { self.refuse(buf) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// What is read after a violation.
+    fn refuse(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        match self {
+            Self::Sound(_) => Ok(()),
+            Self::RefusedHead(_, poison) if !poison.is_empty() => {
+                let (now, later) = poison.split_at(poison.len().min(buf.remaining()));
+                buf.put_slice(now);
+                *poison = later;
+                Ok(())
+            }
+            Self::RefusedHead(refusal, _) | Self::RefusedBody(refusal) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, *refusal))
+            }
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for WorkerIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let Watch::Sound(guard) = &this.watch else { return Poll::Ready(this.watch.refuse(buf)) };
+        let in_head = guard.is_in_head();
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before && this.activity.idle_after().is_some() {
                     this.activity.phase.store(READING_HEAD, Ordering::Relaxed);
                 }
-                Poll::Ready(Ok(()))
+                Poll::Ready(this.watch.look(buf, before))
             }
-            Poll::Pending => this.poll_slow_head(cx),
+            Poll::Pending => {
+                // The beginning of this head came while an earlier request was being answered.
+                if in_head && this.activity.idle_after().is_some() {
+                    this.activity.phase.store(READING_HEAD, Ordering::Relaxed);
+                }
+                this.poll_slow_head(cx)
+            }
             ready => ready,
         }
     }
@@ -207,3 +276,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WorkerIo<S> {
         self.inner.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+#[path = "worker_io_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ use crate::snapshot::health::Health;
 use crate::snapshot::identity::{IdentitySpec, Part};
 
 /// Compares two snapshots and says each change once.
-pub fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot) {
+pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot) {
     for credential in &new.credentials {
         let before = old.and_then(|old| old.credential(&credential.name));
         if !before.is_some_and(|before| Arc::ptr_eq(before, credential)) {
@@ -130,7 +130,7 @@ fn part_changes(metrics: &Metrics, name: &str, old: Option<&Part>, new: &Part) {
 }
 
 /// One line about what a changed `proxy.toml` changes.
-pub fn config_diff(old: &Config, new: &Config) {
+pub(super) fn config_diff(old: &Config, new: &Config) {
     let names = |config: &Config| -> std::collections::BTreeSet<String> {
         config.routes.iter().map(|route| route.name.clone()).collect()
     };

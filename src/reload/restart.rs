@@ -3,7 +3,7 @@
 use crate::config::model::Config;
 
 /// The keys that differ and need a restart, as they are written in `proxy.toml`.
-pub fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
+pub(super) fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
     let own_ports = |config: &Config| -> Vec<_> {
         let mut ports: Vec<_> = config.routes.iter().filter_map(|route| route.listen.clone()).collect();
         ports.sort_by_key(|port| format!("{port:?}"));

@@ -109,6 +109,11 @@ impl HostPattern {
         self.is_exact().then(|| &self.text[..end])
     }
 
+    /// The pattern without its port.
+    pub fn without_port(&self) -> &str {
+        &self.text[..self.text.len() - self.port_text_len()]
+    }
+
     /// The port, where the pattern has one.
     pub fn port(&self) -> Option<u16> {
         self.port

@@ -101,10 +101,10 @@ impl Table {
 
     /// The route of a host (lower case, without port), path and method.
     pub fn find<'t, 'h>(&'t self, host: &'h str, port: Port, path: &str, method: &Method) -> Option<Found<'t, 'h>> {
-        if let Some(entry) = self.exact.get(host) {
-            if let Some(route) = entry.find(port, path, method) {
-                return Some(Found { route, captures: Vec::new() });
-            }
+        if let Some(entry) = self.exact.get(host)
+            && let Some(route) = entry.find(port, path, method)
+        {
+            return Some(Found { route, captures: Vec::new() });
         }
         if self.patterns.is_empty() {
             return None;
@@ -114,10 +114,10 @@ impl Table {
         for start in starts {
             for (pattern, entry) in self.patterns.get(&host[start..]).into_iter().flatten() {
                 let mut captures = Vec::new();
-                if pattern.matches(host, &mut captures) {
-                    if let Some(route) = entry.find(port, path, method) {
-                        return Some(Found { route, captures });
-                    }
+                if pattern.matches(host, &mut captures)
+                    && let Some(route) = entry.find(port, path, method)
+                {
+                    return Some(Found { route, captures });
                 }
             }
         }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, ListenerView};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::model::{AtStart, Config, ListenAddr};
+use crate::config::model::{AtStart, Config};
 use crate::observe::Format;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::{Metrics, WatchMode};
@@ -132,7 +132,7 @@ impl Server {
         let bound = bind_all(&config).await?;
         let admin = bind_admin(config.listen.admin, "admin").await?;
         let health = bind_admin(config.listen.health, "health").await?;
-        let listeners = list(&proxy, &bound, admin.as_ref(), health.as_ref());
+        let listeners = list(&bound, admin.as_ref(), health.as_ref(), playground.as_ref());
         let own: Vec<SocketAddr> =
             bound.iter().filter_map(Bound::local_addr).chain(addr(&admin)).chain(addr(&health)).collect();
         proxy.pool.set_own_addresses(own);
@@ -271,8 +271,10 @@ fn new_proxy(
 async fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mode = config.listen.socket_mode;
     let shared = config.listen.proxy.iter().map(|address| (address, EntryKind::Shared));
-    let own =
-        config.routes.iter().filter_map(|route| route.listen.as_ref()).map(|address| (address, EntryKind::OwnPort));
+    let own = config
+        .routes
+        .iter()
+        .filter_map(|route| route.listen.as_ref().map(|address| (address, EntryKind::OwnPort(route.name.clone()))));
     let mut bound = Vec::new();
     for (address, kind) in shared.chain(own) {
         bound.push(Bound::bind(address, kind, mode).await?);
@@ -299,25 +301,23 @@ fn addr(listener: &Option<TcpListener>) -> Option<SocketAddr> {
 }
 
 fn list(
-    proxy: &Proxy,
     bound: &[Bound],
     admin: Option<&TcpListener>,
     health: Option<&TcpListener>,
+    playground: Option<&Upstream>,
 ) -> Vec<ListenerView> {
-    let live = proxy.live.load();
-    let routes = &live.snapshot.plan.config.routes;
-    let route_of = |address: &ListenAddr| {
-        routes.iter().find(|route| route.listen.as_ref() == Some(address)).map(|route| route.name.clone())
-    };
-    let workers = bound.iter().map(|one| match one.entry.kind {
+    let workers = bound.iter().map(|one| match &one.entry.kind {
         EntryKind::Shared => ListenerView { kind: "proxy", address: one.display(), route: None },
-        EntryKind::OwnPort => {
-            ListenerView { kind: "route", address: one.display(), route: route_of(&one.entry.address) }
-        }
+        EntryKind::OwnPort(route) => ListenerView { kind: "route", address: one.display(), route: Some(route.clone()) },
     });
     let others = [("admin", admin), ("health", health)].into_iter().filter_map(|(kind, listener)| {
         let address = listener?.local_addr().ok()?;
         Some(ListenerView { kind, address: address.to_string(), route: None })
     });
-    workers.chain(others).collect()
+    let playground = playground.map(|upstream| ListenerView {
+        kind: "playground",
+        address: upstream.address().to_string(),
+        route: None,
+    });
+    workers.chain(others).chain(playground).collect()
 }

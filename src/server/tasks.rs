@@ -18,13 +18,13 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// What others ask of the reload loop.
 #[derive(Debug)]
-pub enum Command {
+pub(super) enum Command {
     /// Read everything again.
     Reload(oneshot::Sender<ReloadView>),
 }
 
 /// Follows files and commands, one change at a time, until it is aborted.
-pub async fn reload_loop(
+pub(super) async fn reload_loop(
     reloader: Reloader,
     mut source: Source,
     mut commands: mpsc::Receiver<Command>,
@@ -68,7 +68,7 @@ async fn config(reloader: &Reloader, source: &mut Source, view: &View) -> Reload
 }
 
 /// Closes what the pool and the workers need not keep.
-pub async fn sweep_loop(proxy: Arc<Proxy>) {
+pub(super) async fn sweep_loop(proxy: Arc<Proxy>) {
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -25,7 +25,7 @@ use crate::snapshot::health::Health as State;
 use crate::snapshot::identity::Part;
 
 /// Answers the admin listener from memory.
-pub struct View {
+pub(super) struct View {
     proxy: Arc<Proxy>,
     listeners: Vec<ListenerView>,
     commands: mpsc::Sender<Command>,
@@ -36,7 +36,7 @@ pub struct View {
 
 impl View {
     /// For a proxy that has just started.
-    pub fn new(
+    pub(super) fn new(
         proxy: Arc<Proxy>,
         listeners: Vec<ListenerView>,
         commands: mpsc::Sender<Command>,
@@ -50,12 +50,12 @@ impl View {
     }
 
     /// From now on not ready.
-    pub fn set_draining(&self) {
+    pub(super) fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Takes the admin token from a generation of secrets; a bad one keeps the last good one.
-    pub fn secrets_changed(&self, set: &SecretSet) {
+    pub(super) fn secrets_changed(&self, set: &SecretSet) {
         let live = self.proxy.live.load();
         let next = match &live.snapshot.plan.config.admin.token {
             None => AdminToken::NotConfigured,
@@ -115,7 +115,7 @@ impl Source for View {
             methods: route.methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect()),
             prefix: route.prefix.clone(),
             listen: self.real_listen(route),
-            upstream: upstream_text(route),
+            upstream: route.upstream.url(route.host.without_port()),
             credentials: route.credentials.iter().map(|&index| config.credentials[index].name.clone()).collect(),
             ready: is_ready(&snapshot, index, self.now()),
         };
@@ -183,17 +183,6 @@ impl Source for View {
             });
         }
         receiver
-    }
-}
-
-fn upstream_text(route: &Route) -> String {
-    let scheme = if route.upstream.tls { "https" } else { "http" };
-    let default = if route.upstream.tls { 443 } else { 80 };
-    let host = route.upstream.host.clone().unwrap_or_else(|| route.host.to_string());
-    if route.upstream.port == default {
-        format!("{scheme}://{host}")
-    } else {
-        format!("{scheme}://{host}:{}", route.upstream.port)
     }
 }
 

@@ -137,10 +137,11 @@ impl IdentityState {
     ) -> Arc<Self> {
         let digest = |name: &Option<NamePattern>| name.as_ref().map_or([0; 32], |name| set.digest(name.as_str()));
         let digests = [digest(&spec.client_cert), digest(&spec.client_key), digest(&spec.ca)];
-        if let Some(before) = before {
-            if before.digests == digests && before.spec.first_route == spec.first_route {
-                return before.clone();
-            }
+        if let Some(before) = before
+            && before.digests == digests
+            && before.spec.first_route == spec.first_route
+        {
+            return before.clone();
         }
         let (pair, good_pair) = half(
             spec.client_cert.as_ref(),
@@ -285,6 +286,9 @@ fn half<T>(
 fn load_pair(cert: &NamePattern, key: &NamePattern, set: &SecretSet, now: Timestamp) -> Loaded<tls::Identity> {
     let cert_bytes = set.content(cert.as_str()).map_err(|reason| (cert.clone(), reason))?;
     let key_bytes = set.content(key.as_str()).map_err(|reason| (key.clone(), reason))?;
+    // Each file alone first, so that the one that is damaged is named.
+    tls::Chain::parse(cert_bytes).map_err(|reason| (cert.clone(), reason))?;
+    tls::PrivateKey::parse(key_bytes).map_err(|reason| (key.clone(), reason))?;
     let identity = tls::Identity::load(cert_bytes, key_bytes, now).map_err(|reason| (cert.clone(), reason))?;
     let mut digest = set.digest(cert.as_str());
     digest.iter_mut().zip(set.digest(key.as_str())).for_each(|(a, b)| *a = a.rotate_left(1) ^ b);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::identity::IdentitySpec;
-use crate::config::model::{Config, ListenAddr, Route};
+use crate::config::model::{Config, Route};
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
@@ -23,9 +23,8 @@ pub struct Plan {
     pub routes: Vec<RoutePlan>,
     /// Index by name of [`Config::credentials`].
     pub credential_index: HashMap<String, usize>,
-    /// Routes with a port of their own.
-    pub own_ports: Vec<(ListenAddr, usize)>,
-    own_port_index: HashMap<ListenAddr, usize>,
+    /// Index by name of [`Config::routes`], of routes with a port of their own.
+    own_ports: HashMap<String, usize>,
 }
 
 /// What a route needs beside its configuration.
@@ -55,19 +54,18 @@ impl Plan {
         let routes = config.routes.iter().map(|route| plan_route(&config, route, &mut identities)).collect();
         let credential_index =
             config.credentials.iter().enumerate().map(|(index, credential)| (credential.name.clone(), index)).collect();
-        let own_ports: Vec<(ListenAddr, usize)> = config
+        let own_ports = config
             .routes
             .iter()
             .enumerate()
-            .filter_map(|(index, route)| route.listen.clone().map(|address| (address, index)))
+            .filter_map(|(index, route)| route.listen.as_ref().map(|_| (route.name.clone(), index)))
             .collect();
-        let own_port_index = own_ports.iter().cloned().collect();
-        Self { table, identities: identities.list, routes, credential_index, own_ports, own_port_index, config }
+        Self { table, identities: identities.list, routes, credential_index, own_ports, config }
     }
 
-    /// The route that a listener belongs to.
-    pub fn own_port(&self, address: &ListenAddr) -> Option<usize> {
-        self.own_port_index.get(address).copied()
+    /// The index of a route with a port of its own.
+    pub fn own_port(&self, route: &str) -> Option<usize> {
+        self.own_ports.get(route).copied()
     }
 
     /// Every secret that the configuration names, with the largest size that it may have.

@@ -63,10 +63,10 @@ pub(super) fn find_cause<'e, T: std::error::Error + 'static>(
         if let Some(found) = error.downcast_ref::<T>() {
             return Some(found);
         }
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()) {
-            if let Some(found) = find_cause::<T>(inner) {
-                return Some(found);
-            }
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref())
+            && let Some(found) = find_cause::<T>(inner)
+        {
+            return Some(found);
         }
         next = error.source();
     }

@@ -279,8 +279,12 @@ fn blame(error: UpstreamError, progress: &Progress) -> UpstreamError {
     }
 }
 
-/// `Keep-Alive: timeout=N` less one second, so that we close before the upstream does.
+/// `Keep-Alive: timeout=N` less one second, so that we close before the upstream does. Nothing where the
+/// answer was framed twice: RFC 9112 section 6.1 has such a connection closed after it.
 fn promised_keep_alive(headers: &http::HeaderMap) -> Option<Duration> {
+    if headers.contains_key(http::header::TRANSFER_ENCODING) && headers.contains_key(http::header::CONTENT_LENGTH) {
+        return Some(Duration::ZERO);
+    }
     let value = headers.get("keep-alive")?.to_str().ok()?;
     let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
     let seconds: u64 = seconds.trim().parse().ok()?;

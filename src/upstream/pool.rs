@@ -97,10 +97,10 @@ impl Pool {
         limit: Duration,
         unused_for: Duration,
     ) -> Result<Lease, UpstreamError> {
-        if freshness == Freshness::Any {
-            if let Some(connection) = origin.take_idle() {
-                return Ok(Lease::new(connection, origin.clone(), unused_for));
-            }
+        if freshness == Freshness::Any
+            && let Some(connection) = origin.take_idle()
+        {
+            return Ok(Lease::new(connection, origin.clone(), unused_for));
         }
         let own = lock(&self.own).clone();
         let refuse = |address: SocketAddr| {

@@ -148,3 +148,62 @@ fn a_secret_that_all_may_read_is_a_warning() {
     assert_eq!(ran.status, 0, "{ran:?}");
     assert!(ran.err.starts_with("warning: readable for every user: partner/key"), "{ran:?}");
 }
+
+const MUTUAL: &str = r#"
+[secrets]
+dir = "secrets"
+[[route]]
+name = "erp"
+host = "erp.example"
+credential = "none"
+tls = { client_cert = "erp/tls.crt", client_key = "erp/tls.key" }
+"#;
+
+/// A self-signed certificate that ends with that year, and its key.
+fn certificate(end: i32) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["worker".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(end, 12, 31);
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn the_end_of_a_certificate_is_told_and_an_expired_one_is_an_error() {
+    let (certificate_pem, key) = certificate(2090);
+    let scratch = Scratch::with(MUTUAL, &[("erp/tls.crt", &certificate_pem), ("erp/tls.key", &key)]);
+    let ran = run(&scratch, &["check", "--format", "json"]);
+    let row = ran.json()["secrets"][0].clone();
+    assert_eq!((ran.status, &row["credential"]), (0, &"route:erp/client_cert".into()), "{ran:?}");
+    assert_eq!(row["expires_at"], "2090-12-31T00:00:00.000Z");
+    assert!(row["days_left"].as_i64().unwrap() > 365, "{row}");
+
+    let (certificate_pem, key) = certificate(2021);
+    let scratch = Scratch::with(MUTUAL, &[("erp/tls.crt", &certificate_pem), ("erp/tls.key", &key)]);
+    let ran = run(&scratch, &["check", "--format", "json"]);
+    let row = ran.json()["secrets"][0].clone();
+    assert_eq!((ran.status, &row["reason"]), (1, &"the certificate expired at 2021-12-31T00:00:00Z".into()), "{ran:?}");
+}
+
+#[test]
+fn of_a_pair_the_file_that_is_wrong_is_named() {
+    let (certificate_pem, key) = certificate(2090);
+    let pairs = [
+        (&*certificate_pem, "nonsense", "erp/tls.key", "not a PEM file"),
+        ("nonsense", &*key, "erp/tls.crt", "not a PEM file"),
+        (&*certificate_pem, &*certificate(2090).1, "erp/tls.crt", "key does not match certificate"),
+    ];
+    for (certificate_pem, key, name, reason) in pairs {
+        let scratch = Scratch::with(MUTUAL, &[("erp/tls.crt", certificate_pem), ("erp/tls.key", key)]);
+        let ran = run(&scratch, &["check", "--format", "json"]);
+        let secrets = ran.json()["secrets"].as_array().unwrap().clone();
+        let bad: Vec<_> = secrets.iter().filter(|row| row["ok"] == false).collect();
+        assert_eq!((ran.status, bad.len()), (1, 1), "{ran:?}");
+        assert_eq!((&bad[0]["name"], &bad[0]["reason"]), (&name.into(), &reason.into()));
+        let ran = run(&scratch, &["explain", "GET", "https://erp.example/"]);
+        assert!(
+            ran.err.contains(&format!("503 credential_unavailable: route erp: secret {name}: {reason}")),
+            "{ran:?}"
+        );
+    }
+}

@@ -12,6 +12,10 @@ api_key = { secret = "partner/key", header = "X-API-Key" }
 api_key = { secret = "partner/key", query = "key" }
 [credential.shop]
 bearer = { secret = "shop/{tenant}/token" }
+[credential.echo.hmac]
+secret = "vendor/key"
+sign = "{header.Authorization}"
+set = { "X-Token" = "{header.Authorization|cut_prefix(\"Bearer \")}", "X-Sum" = "{signature}" }
 [credential.signed.hmac]
 secret = "vendor/key"
 algorithm = "sha256"
@@ -31,7 +35,7 @@ credential = ["key", "signed"]
 name = "shop"
 host = "{shop}.shop.example"
 tenant = "{shop}"
-credential = ["shop", "query"]
+credential = ["shop", "query", "echo"]
 [[route]]
 name = "named"
 host = "named.example"
@@ -132,19 +136,26 @@ fn urls_that_cannot_be_meant_are_errors() {
     }
 }
 
+/// A later credential's template may read what an earlier one put in; that is masked too. `x-sum` is Python's
+/// hmac over `Bearer canary-token`.
 #[test]
 fn people_get_the_request_as_it_would_leave() {
     let scratch = Scratch::with(CONFIG, SECRETS);
     let ran = run(&scratch, &["explain", "GET", "https://m1.shop.example/a"]);
     let expected = "\
 route       shop
-credential  shop, then query
+credential  shop, then query, then echo
 tenant      m1
 upstream    https://m1.shop.example
 
 GET /a?key=[partner/key] HTTP/1.1
 host: m1.shop.example
 authorization: Bearer [shop/{tenant}/token]
+x-token: [shop/{tenant}/token]
+x-sum: 90f956480a31ed0aad3cbb2dd8243436311b870577b8aec8d5e9a07b37b0986c
+
+echo signs this text:
+    Bearer [shop/{tenant}/token]
 ";
     assert_eq!((ran.status, ran.out.as_str()), (0, expected));
 }

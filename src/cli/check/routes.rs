@@ -40,7 +40,7 @@ fn row(config: &Config, route: &Route) -> RouteRow {
         methods: route.methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect()),
         prefix: route.prefix.clone(),
         listen: route.listen.as_ref().map(address),
-        upstream: crate::cli::source::upstream(route, &name_of(&route.host)),
+        upstream: route.upstream.url(&name_of(&route.host)),
         credentials: credentials().map(|credential| credential.name.clone()).collect(),
         tenant: route.tenant.as_ref().map(tenant),
         ways: ways(config, route),

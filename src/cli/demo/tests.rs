@@ -57,7 +57,7 @@ async fn forward(request: Request<Incoming>, upstream: SocketAddr, secrets: Secr
         .unwrap();
     let (mut head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = crate::clock::Clock::now(&crate::clock::SystemClock).seconds;
     let text =
         format!("{}\n{}\n{now}\n{}", head.method, head.uri, hex(digest::digest(&digest::SHA256, &body).as_ref()));
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), text.as_bytes());

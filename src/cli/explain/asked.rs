@@ -85,7 +85,11 @@ fn arrival(config: &Config, authority: &Authority) -> anyhow::Result<Entry> {
         if let Some(ListenAddr::Tcp(address)) = route.listen.as_ref()
             && here(address)
         {
-            return Ok(Entry { address: ListenAddr::Tcp(*address), port: Some(port), kind: EntryKind::OwnPort });
+            return Ok(Entry {
+                address: ListenAddr::Tcp(*address),
+                port: Some(port),
+                kind: EntryKind::OwnPort(route.name.clone()),
+            });
         }
     }
     let tcp =

@@ -4,6 +4,7 @@ use http::HeaderValue;
 
 use super::Canonical;
 use crate::proxy::ready::Ready;
+use crate::sign::material::Material;
 use crate::sign::seal::{Draft, Step};
 use crate::sign::{Injection, SignContext, SignError, Transcript};
 use crate::snapshot::Snapshot;
@@ -18,6 +19,9 @@ pub(super) struct Signed {
 
 /// What an earlier credential put in, and what stands for it where people read.
 type Masks = Vec<(String, String)>;
+
+/// Texts of fewer bytes are no secrets, and to replace them would spoil what is beside them.
+const TEXT: usize = 4;
 
 /// Each credential signs the real request with what the earlier ones put in. A later text that has an earlier
 /// one's secret in it shows the mask: such texts are made over the shown request.
@@ -48,6 +52,7 @@ pub(super) fn sign(
         let mut injection = step.signer.masked(&real, step.keys, context)?;
         mask(&mut injection, &masks);
         remember(&step.signer.sign(&real, step.keys, context)?, &injection, &mut masks);
+        masks.extend(texts(step));
         shown.apply(injection);
         steps.push(step);
     }
@@ -65,6 +70,17 @@ fn mask(injection: &mut Injection, masks: &Masks) {
     injection.query.iter_mut().chain(&mut injection.cookies).for_each(|text| *text = masked(text));
 }
 
+/// The texts of a credential's secrets, which a later template may have cut out of what was put in.
+fn texts(step: Step<'_>) -> impl Iterator<Item = (String, String)> {
+    step.signer.requirements().iter().zip(step.keys).filter_map(|(requirement, key)| match key {
+        Material::Text(bytes) if bytes.expose().len() >= TEXT => {
+            Some((String::from_utf8_lossy(bytes.expose()).into_owned(), format!("[{}]", requirement.pattern)))
+        }
+        _ => None,
+    })
+}
+
+/// What a credential put in, where people see something else.
 fn remember(real: &Injection, shown: &Injection, masks: &mut Masks) {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = real.headers.iter().zip(&shown.headers).map(|(a, b)| (text(&a.1), text(&b.1)));

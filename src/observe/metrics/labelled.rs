@@ -3,9 +3,8 @@
 //! Kept in ordered maps of our own, so that the output is ordered and rows can be removed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -16,30 +15,24 @@ use super::credential::CredentialMetrics;
 use super::route::{PoolState, RouteMetrics};
 use crate::observe::outcome::Outcome;
 
-pub(super) type Named<T> = ArcSwap<BTreeMap<Arc<str>, Arc<T>>>;
+/// Written when a configuration is loaded, a row at a time: ten thousand routes must not cost ten thousand copies.
+/// Requests hold their rows and never come here.
+pub(super) type Named<T> = RwLock<BTreeMap<Arc<str>, Arc<T>>>;
 
 pub(super) fn resolve<T>(map: &Named<T>, name: &str, make: impl Fn() -> T) -> Arc<T> {
-    if let Some(found) = map.load().get(name) {
+    if let Some(found) = rows(map).get(name) {
         return found.clone();
     }
-    let made = Arc::new(make());
-    map.rcu(|old| {
-        let mut new = BTreeMap::clone(old);
-        new.entry(name.into()).or_insert_with(|| made.clone());
-        new
-    });
-    map.load().get(name).cloned().unwrap_or(made)
+    map.write().unwrap_or_else(PoisonError::into_inner).entry(name.into()).or_insert_with(|| Arc::new(make())).clone()
 }
 
 pub(super) fn keep<T>(map: &Named<T>, wanted: impl Fn(&str) -> bool) {
-    if map.load().keys().all(|name| wanted(name)) {
-        return;
-    }
-    map.rcu(|old| {
-        let mut new = BTreeMap::clone(old);
-        new.retain(|name, _| wanted(name));
-        new
-    });
+    map.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| wanted(name));
+}
+
+/// Nothing that runs under the lock can leave a row half made, so a poisoned one is as good.
+fn rows<T>(map: &Named<T>) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<T>>> {
+    map.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What has labels.
@@ -59,9 +52,9 @@ impl Labelled {
     pub(super) fn new(version: &'static str) -> Self {
         Self {
             version,
-            routes: ArcSwap::default(),
+            routes: RwLock::default(),
             unmatched: Arc::new(RouteMetrics::new()),
-            credentials: ArcSwap::default(),
+            credentials: RwLock::default(),
             watching_events: Gauge::default(),
             watching_poll: Gauge::default(),
             config_ok: Counter::default(),
@@ -70,7 +63,7 @@ impl Labelled {
     }
 
     fn encode_routes(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let routes = self.routes.load();
+        let routes = rows(&self.routes);
         let named = || routes.iter().map(|(name, route)| (&**name, route));
         let all = || named().chain([("", &self.unmatched)]);
 
@@ -106,7 +99,7 @@ impl Labelled {
     }
 
     fn encode_credentials(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let credentials = self.credentials.load();
+        let credentials = rows(&self.credentials);
         let help = "New values of secrets that were taken or refused";
         let mut family = counter(encoder, "countersign_secret_reloads", help)?;
         for (name, credential) in credentials.iter() {
