@@ -127,14 +127,10 @@ impl<S> WorkerIo<S> {
                 then: Then::Close,
                 ..Failure::new(Outcome::HeadersTooLarge, "the request head is over [limits] head or headers")
             },
-<<<<<<< HEAD
-            _ => Failure::bad_request("the request head is malformed"),
-=======
             _ => match &self.watch {
                 Watch::RefusedHead(refusal, _) => Failure::bad_request(refusal.to_string()),
                 _ => Failure::bad_request("the request head is malformed"),
             },
->>>>>>> guard
         };
         self.replaced.store(failure.name.index() as u8 + 1, Ordering::Relaxed);
         Some(Replacement { bytes: raw_answer(&failure), written: 0, stands_for: buf.len() })
