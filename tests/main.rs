@@ -5,5 +5,6 @@
 mod cli;
 mod failing_well;
 mod house;
+mod rotation;
 mod support;
 mod ways_in;
