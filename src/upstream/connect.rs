@@ -82,7 +82,9 @@ async fn connect_unbounded(
             Some(why) => refused = Some(why),
         }
     }
-    if allowed.is_empty() && let Some(why) = refused {
+    if allowed.is_empty()
+        && let Some(why) = refused
+    {
         return Err(why);
     }
     let (tcp, peer) = race(&allowed).await.map_err(|error| {
