@@ -11,6 +11,7 @@ mod credential_hmac;
 pub mod diagnostic;
 mod fields;
 mod hints;
+pub mod intercept;
 mod keys;
 mod keys_route;
 mod literal;
@@ -93,6 +94,8 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     let root = Fields::open(table, 0..0, &keys::ROOT, mistakes);
     let mut taken = sections::Taken::new();
     let listen = sections::listen(&root.table("listen"), folder, &mut taken);
+    let intercept = intercept::read(&root.table("intercept"), folder);
+    intercept::needed(&root, intercept.as_ref());
     let admin = sections::admin(&root.table("admin"));
     let credentials = credential::credentials(&root, text);
     let by_name = credentials.iter().enumerate().map(|(index, c)| (c.name.value, index)).collect();
@@ -106,6 +109,7 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     check::together(&routes, &credentials, mistakes);
     check::unused(&routes, &credentials, mistakes);
     check::kinds(&routes, &credentials, &admin, mistakes);
+    intercept::kinds(intercept.as_ref(), &credentials, mistakes);
     Some(Config {
         source: Arc::new(Source { name: String::new(), text: String::new(), folder: folder.to_owned() }),
         listen,
@@ -115,6 +119,7 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
         admin,
         limits: sections::limits(&root.table("limits")),
         drain: sections::drain(&root.table("drain")),
+        intercept,
         connect_to: sections::connect_to(&root),
         playground,
         credentials: credentials.into_iter().map(|c| c.made).collect::<Option<_>>()?,

@@ -1,9 +1,10 @@
 //! From PEM bytes to rustls configurations: pure, no files, no clock, no sockets.
 //!
 //! `pem` reads certificates and keys, `identity` joins the two and checks that they belong
-//! together, `roots` are whom we trust, `client` makes configurations, `failure` puts rustls'
-//! errors into words. Called by the snapshot (to build) and by upstream (to connect).
+//! together, `roots` are whom we trust, `client` makes configurations, `authority` signs
+//! leaves for interception, `failure` puts rustls' errors into words. Called by the snapshot (to build) and by upstream (to connect).
 
+mod authority;
 mod client;
 mod failure;
 mod identity;
@@ -14,9 +15,10 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
 
+pub use authority::{Authority, LEAF_LIFE, Leaf, Made, MintError, Subtree};
 pub use client::{NotAServerName, TlsVersion, client_config, server_name};
 pub use failure::TlsFailure;
-pub use identity::{Identity, Validity};
+pub use identity::{Identity, Validity, validity};
 pub use pem::{Chain, PrivateKey};
 pub use roots::Roots;
 

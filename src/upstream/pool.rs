@@ -59,6 +59,11 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// An empty pool that finds addresses by this resolver.
+    pub fn new(resolver: Resolver) -> Self {
+        Self { resolver, ..Self::default() }
+    }
+
     /// The addresses that this process listens on: a connection to one of them is a loop.
     pub fn set_own_addresses(&self, own: impl Into<Arc<[SocketAddr]>>) {
         *lock(&self.own) = own.into();

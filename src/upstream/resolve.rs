@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
 
 use super::error::{Fault, UpstreamError};
 
@@ -14,7 +14,18 @@ const CACHED_NAMES: u64 = 1024;
 /// Resolves names; one per process.
 #[derive(Default)]
 pub struct Resolver {
+    hosts_file: HostsFile,
     system: OnceLock<Result<TokioResolver, String>>,
+}
+
+/// Whether `/etc/hosts` is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostsFile {
+    /// Before DNS.
+    #[default]
+    Used,
+    /// Never: it may lead the worker's names to this proxy.
+    Ignored,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -24,6 +35,11 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
+    /// A resolver that does or does not look at the hosts file.
+    pub fn new(hosts_file: HostsFile) -> Self {
+        Self { hosts_file, system: OnceLock::new() }
+    }
+
     /// The addresses of a host, in the order in which to try them: IPv6 and IPv4 in turn (RFC 8305 section 4).
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, UpstreamError> {
         if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
@@ -33,7 +49,7 @@ impl Resolver {
         if host == "localhost" || host.ends_with(".localhost") {
             return Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         }
-        let system = self.system.get_or_init(|| build().map_err(|e| e.to_string()));
+        let system = self.system.get_or_init(|| build(self.hosts_file).map_err(|e| e.to_string()));
         let system = system
             .as_ref()
             .map_err(|why| UpstreamError::new(Fault::Unreachable, format!("no name resolution: {why}")))?;
@@ -48,11 +64,14 @@ impl Resolver {
     }
 }
 
-fn build() -> Result<TokioResolver, hickory_resolver::net::NetError> {
+fn build(hosts_file: HostsFile) -> Result<TokioResolver, hickory_resolver::net::NetError> {
     let mut builder = TokioResolver::builder_tokio()?;
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
     options.cache_size = CACHED_NAMES;
+    if hosts_file == HostsFile::Ignored {
+        options.use_hosts_file = ResolveHosts::Never;
+    }
     builder.build()
 }
 
