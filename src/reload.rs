@@ -123,12 +123,7 @@ fn retire(old: &Snapshot, new: &Snapshot) {
 }
 
 /// Makes the first snapshot; `made` is the CA of interception where it does not come from the secrets.
-pub fn first(
-    plan: Arc<Plan>,
-    set: &SecretSet,
-    made: Option<Arc<AuthorityState>>,
-    moment: Moment,
-) -> Arc<Snapshot> {
+pub fn first(plan: Arc<Plan>, set: &SecretSet, made: Option<Arc<AuthorityState>>, moment: Moment) -> Arc<Snapshot> {
     let first = Snapshot::compile(plan, set, None, moment);
     Arc::new(Snapshot { authority: made.or(first.authority), ..first })
 }

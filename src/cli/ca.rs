@@ -26,9 +26,12 @@ struct Shown {
 pub(super) fn command(global: &Global, own: &CaArgs) -> anyhow::Result<Exit> {
     let config = source::config(global)?;
     let Some(intercept) = &config.intercept else {
-        return Err(Ended::new(Exit::Bad, "interception is off: the configuration has no [intercept], or enabled = false")
-            .with_hint("add [intercept] with enabled = true; docs/INTERCEPTION.md says what it is for")
-            .into());
+        return Err(Ended::new(
+            Exit::Bad,
+            "interception is off: the configuration has no [intercept], or enabled = false",
+        )
+        .with_hint("add [intercept] with enabled = true; docs/INTERCEPTION.md says what it is for")
+        .into());
     };
     let file = match &intercept.authority {
         AuthoritySource::Made { dir, .. } => dir.join(CERTIFICATE_FILE),

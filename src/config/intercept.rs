@@ -24,7 +24,12 @@ worker trusts. CONNECT is answered for hosts that have a route, on `[listen] pro
 See [INTERCEPTION.md](INTERCEPTION.md). The whole table needs a restart to change; a new certificate and key in the secrets directory do not.",
     keys: &[
         key("enabled", Kind::Flag, Is("true"), "`false` is as if the table were not there"),
-        key("ca_cert", Kind::SecretName, Absent, "a CA's certificate, PEM; absent: the CA is made at the first start, for the hosts of the routes alone"),
+        key(
+            "ca_cert",
+            Kind::SecretName,
+            Absent,
+            "a CA's certificate, PEM; absent: the CA is made at the first start, for the hosts of the routes alone",
+        ),
         key("ca_key", Kind::SecretName, Absent, "its key, PEM (PKCS #8); may be the same file"),
         key(
             "dir",
@@ -103,7 +108,11 @@ pub(super) fn read(fields: &Fields<'_, '_>, folder: &Path) -> Option<Intercept> 
     for (name, without) in [("ca_cert", "ca_key"), ("ca_key", "ca_cert")] {
         if given(name) && !given(without) {
             let message = format!("`{name}` needs `{without}`");
-            mistakes.hinted(fields.span_of(name), message, "give both, or neither to have a CA made at the first start");
+            mistakes.hinted(
+                fields.span_of(name),
+                message,
+                "give both, or neither to have a CA made at the first start",
+            );
         }
     }
     let no_effect = |name: &str, because: &str| {
@@ -161,11 +170,7 @@ pub(super) fn needed(root: &Fields<'_, '_>, intercept: Option<&Intercept>) {
 }
 
 /// A CA's files are no text of a credential.
-pub(super) fn kinds(
-    intercept: Option<&Intercept>,
-    credentials: &[credential::Declared<'_>],
-    mistakes: &Mistakes,
-) {
+pub(super) fn kinds(intercept: Option<&Intercept>, credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
     let Some(Intercept { authority: AuthoritySource::Secrets { cert, key } }) = intercept else { return };
     for credential in credentials.iter().filter_map(|c| c.made.as_ref()) {
         for need in credential.signer.requirements() {

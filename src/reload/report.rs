@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::config::model::{Config, Route};
 use crate::observe::metrics::Metrics;
-use crate::snapshot::{Snapshot, authority};
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::health::Health;
 use crate::snapshot::identity::{IdentitySpec, Part};
+use crate::snapshot::{Snapshot, authority};
 
 /// Compares two snapshots and says each change once.
 pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot) {
@@ -47,7 +47,10 @@ pub(super) fn uncovered(snapshot: &Snapshot) {
         .collect();
     if !hosts.is_empty() {
         let hosts = hosts.join(",");
-        tracing::warn!(hosts, "the CA of interception may not vouch for these hosts, so they cannot be intercepted; a restart makes a new CA where none is configured");
+        tracing::warn!(
+            hosts,
+            "the CA of interception may not vouch for these hosts, so they cannot be intercepted; a restart makes a new CA where none is configured"
+        );
     }
 }
 

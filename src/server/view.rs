@@ -19,10 +19,10 @@ use crate::reload::names_of_route;
 use crate::secret::set::SecretSet;
 use crate::secret::value::SecretBytes;
 use crate::sign::material::{Kind, Material};
-use crate::snapshot::{Snapshot, authority};
 use crate::snapshot::credential::CredentialState;
 use crate::snapshot::health::Health as State;
 use crate::snapshot::identity::Part;
+use crate::snapshot::{Snapshot, authority};
 
 /// Answers the admin listener from memory.
 pub(super) struct View {

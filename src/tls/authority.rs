@@ -133,8 +133,7 @@ impl Authority {
     /// Makes a root that may vouch for these names alone.
     pub fn make(names: &BTreeSet<Subtree>, now: Timestamp) -> Result<Made, MintError> {
         let key = KeyPair::generate()?;
-        let validity =
-            Validity { not_before: now.plus_seconds(-BACKDATED), not_after: now.plus_seconds(CA_LIFE) };
+        let validity = Validity { not_before: now.plus_seconds(-BACKDATED), not_after: now.plus_seconds(CA_LIFE) };
         let mut params = params(&format!("countersign CA {}", &hex(&random()?)[..8]), validity)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -282,7 +281,8 @@ fn constraints(names: &BTreeSet<Subtree>) -> NameConstraints {
         });
     }
     let all = || vec![CidrSubnet::V4([0; 4], [0; 4]), CidrSubnet::V6([0; 16], [0; 16])];
-    let excluded_subtrees = if addresses { Vec::new() } else { all().into_iter().map(GeneralSubtree::IpAddress).collect() };
+    let excluded_subtrees =
+        if addresses { Vec::new() } else { all().into_iter().map(GeneralSubtree::IpAddress).collect() };
     NameConstraints { permitted_subtrees, excluded_subtrees }
 }
 

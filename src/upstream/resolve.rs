@@ -101,6 +101,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_hosts_file_can_be_left_out() {
+        let hosts = |hosts_file| build(hosts_file).unwrap().options().use_hosts_file;
+        assert!(matches!(hosts(HostsFile::Ignored), ResolveHosts::Never));
+        assert!(!matches!(hosts(HostsFile::Used), ResolveHosts::Never));
+    }
+
+    #[tokio::test]
     async fn literals_and_localhost_ask_nobody() {
         let resolver = Resolver::default();
         assert_eq!(resolver.addresses("[::1]").await.unwrap(), [IpAddr::V6(Ipv6Addr::LOCALHOST)]);

@@ -123,3 +123,34 @@ async fn a_new_host_is_not_intercepted_before_a_restart() {
     assert_eq!((answer.status, answer.error()), (421, Some("no_route")));
     assert!(answer.text().contains("restart"), "{}", answer.text());
 }
+
+#[tokio::test]
+async fn what_intercept_says_needs_a_restart() {
+    let upstream = Upstream::ok().await;
+    let proxy = setup(&upstream).start().await;
+    let path = proxy.scratch.path("proxy.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // A line more above it moves the table and changes nothing.
+    rename_over(&path, format!("# moved\n{text}"));
+    proxy.server.reload().await;
+    assert!(proxy.metric("countersign_config_reloads_total{result=\"ok\"}").await >= 1.0);
+    assert_eq!(proxy.metric("countersign_config_reloads_total{result=\"error\"}").await, 0.0);
+    rename_over(&path, text.replace("ephemeral = true", "dir = \"other\"\nephemeral = true"));
+    proxy.server.reload().await;
+    assert!(proxy.metric("countersign_config_reloads_total{result=\"error\"}").await >= 1.0);
+    assert!(!proxy.scratch.path("other").exists());
+    assert_eq!(inside(&proxy, HOST, 443).await.exchange(GET).await.status, 200);
+}
+
+#[tokio::test]
+async fn without_a_usable_ca_there_is_no_tunnel_and_the_start_says_so() {
+    let upstream = Upstream::ok().await;
+    let lines = "ca_cert = \"intercept/ca.pem\"\nca_key = \"intercept/ca.pem\"";
+    let error = with(&upstream, lines).try_start().await.err().unwrap().to_string();
+    assert!(error.contains("secret intercept/ca.pem of credential intercept/ca: missing"), "{error}");
+    let proxy = with(&upstream, lines).secrets("at_start = \"serve\"").start().await;
+    let answer = proxy.raw("CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n").await;
+    assert_eq!((answer.status, answer.error()), (503, Some("credential_unavailable")), "{answer:?}");
+    assert_eq!(answer.json()["credential"], "intercept/ca");
+    assert_eq!(proxy.get(HOST, "/").await.status, 200, "other ways in are there");
+}

@@ -24,7 +24,9 @@ async fn the_leaf_is_picked_by_the_name_asked_for() {
         assert_eq!((answer.status, answer.error()), (421, Some("no_route")));
     }
     let listeners = proxy.admin_json("/api/status").await["listeners"].clone();
-    assert!(listeners.as_array().unwrap().iter().any(|one| one["kind"] == "tls" && one["address"] == address.to_string()));
+    assert!(
+        listeners.as_array().unwrap().iter().any(|one| one["kind"] == "tls" && one["address"] == address.to_string())
+    );
 }
 
 #[tokio::test]

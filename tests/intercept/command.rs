@@ -32,8 +32,16 @@ async fn it_prints_the_certificate_and_how_to_trust_it() {
     let rest = ran.out.strip_prefix(&pem).unwrap();
     assert!(rest.lines().all(|line| line.starts_with('#')), "{rest}");
     for word in [
-        "--cacert", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "keytool", "AWS_CA_BUNDLE", "http.sslCAInfo",
-        "curl.cainfo", "Ruby", "HTTPS_PROXY",
+        "--cacert",
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+        "NODE_EXTRA_CA_CERTS",
+        "keytool",
+        "AWS_CA_BUNDLE",
+        "http.sslCAInfo",
+        "curl.cainfo",
+        "Ruby",
+        "HTTPS_PROXY",
     ] {
         assert!(rest.contains(word), "{word}");
     }

@@ -40,7 +40,7 @@ def good(status, body, method="GET", sent=b"", host=HOST):
 def setup(bench):
     secrets = bench.subfolder("intercept-secrets")
     (secrets / "token").write_text("no-worker-has-it")
-    recorder = bench.upstream(answer=upstream)
+    recorder = bench.serve(lib.Recorder(answer=upstream))
     tls_port = lib.free_port()
     proxy = bench.proxy("intercept", f"""
 [intercept]
@@ -61,7 +61,7 @@ name = "shops"
 host = "{{shop}}.shops.example"
 upstream = "http://127.0.0.1:{recorder.port}"
 credential = "partner"
-""", secrets, tls=tls_port)
+""", secrets, listen_keys=f'tls = "127.0.0.1:{tls_port}"\n', tls=tls_port)
     return proxy, tls_port, proxy.folder / "public/countersign-ca.crt"
 
 

@@ -15,8 +15,8 @@ use crate::secret::set::SecretSet;
 use crate::secret::value::BadReason;
 use crate::sign::material::Kind;
 use crate::snapshot::Snapshot;
-use crate::snapshot::credential::CredentialState;
 use crate::snapshot::authority::NAME as AUTHORITY;
+use crate::snapshot::credential::CredentialState;
 use crate::tls::{Authority, Chain, Identity, PrivateKey, Roots};
 
 /// Rows for the files of one pattern at most.
@@ -220,7 +220,12 @@ fn of_pair(
 }
 
 /// The CA of interception: a pair, and of a CA.
-fn of_authority(cert: &Spanned<NamePattern>, key: &Spanned<NamePattern>, set: &SecretSet, now: Timestamp) -> Vec<SecretRow> {
+fn of_authority(
+    cert: &Spanned<NamePattern>,
+    key: &Spanned<NamePattern>,
+    set: &SecretSet,
+    now: Timestamp,
+) -> Vec<SecretRow> {
     let mut rows = of_pair(AUTHORITY, cert, Some(key), set, now);
     let both = set.content(cert.value.as_str()).and_then(|cert| Ok((cert, set.content(key.value.as_str())?)));
     let loaded = both.and_then(|(cert, key)| Authority::load(cert, key, now));

@@ -40,7 +40,12 @@ impl Slot {
 
 /// Answers a CONNECT. A refused one ends the connection: what follows it may be anything. An accepted one has no access
 /// line of its own; the requests inside have.
-pub fn answer(proxy: &Arc<Proxy>, entry: &Entry, mut connect: Request<Incoming>, slot: &Slot) -> Response<WorkerAnswer> {
+pub fn answer(
+    proxy: &Arc<Proxy>,
+    entry: &Entry,
+    mut connect: Request<Incoming>,
+    slot: &Slot,
+) -> Response<WorkerAnswer> {
     let live = proxy.live.load_full();
     let upgrade = hyper::upgrade::on(&mut connect);
     let (parts, _body) = connect.into_parts();
