@@ -5,6 +5,7 @@
 mod cli;
 mod failing_well;
 mod house;
+mod leaks;
 mod rotation;
 mod support;
 mod ways_in;
