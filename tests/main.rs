@@ -3,4 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cli;
+mod failing_well;
+mod house;
+mod rotation;
 mod support;
+mod ways_in;

@@ -50,6 +50,8 @@ pub struct Proxy {
     pub buffered: Gate,
     /// `countersign-<random>`: how this process knows its own requests.
     pub via: String,
+    /// The same as a line of `Via`.
+    pub via_line: http::HeaderValue,
 }
 
 impl std::fmt::Debug for Proxy {

@@ -230,7 +230,7 @@ impl Attempt<'_> {
             tally.upstream += began.elapsed();
             let lease = leased?;
             if lease.peer_is_local() {
-                add_via(&mut draft.headers, &self.proxy.via);
+                add_via(&mut draft.headers, &self.proxy.via_line);
             }
             let used = lease.was_used();
             let request = self.seal(draft, signed, values)?.into_request(body);
@@ -297,13 +297,9 @@ impl Attempt<'_> {
 }
 
 /// Towards this machine and private networks only: `Via` makes a loop visible.
-fn add_via(headers: &mut HeaderMap, via: &str) {
-    let ours = |line: &HeaderValue| line.as_bytes().ends_with(via.as_bytes());
-    if headers.get_all(VIA).iter().any(ours) {
-        return;
-    }
-    if let Ok(line) = HeaderValue::try_from(format!("1.1 {via}")) {
-        headers.append(VIA, line);
+fn add_via(headers: &mut HeaderMap, line: &HeaderValue) {
+    if !headers.get_all(VIA).iter().any(|other| other == line) {
+        headers.append(VIA, line.clone());
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -255,6 +256,7 @@ fn new_proxy(
     };
     let key = random_key()?;
     let id: String = key[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let via = format!("countersign-{id}");
     Ok(Proxy {
         live: ArcSwap::from_pointee(live(&metrics)),
         pool: Pool::default(),
@@ -264,7 +266,8 @@ fn new_proxy(
         connections: Registry::default(),
         in_flight: Gate::new(config.limits.in_flight),
         buffered: Gate::new(config.limits.buffered),
-        via: format!("countersign-{id}"),
+        via_line: HeaderValue::try_from(format!("1.1 {via}")).map_err(|error| StartError::System(error.to_string()))?,
+        via,
     })
 }
 

@@ -82,14 +82,17 @@ async fn connect_unbounded(
             Some(why) => refused = Some(why),
         }
     }
-    if let (true, Some(why)) = (allowed.is_empty(), refused) {
+    if allowed.is_empty()
+        && let Some(why) = refused
+    {
         return Err(why);
     }
     let (tcp, peer) = race(&allowed).await.map_err(|error| {
-        UpstreamError::new(
-            Fault::Unreachable,
-            format!("{}:{}: {}", destination.host, destination.port, io_words(&error)),
-        )
+        // Where one of the name's addresses was refused, that is the better answer.
+        refused.unwrap_or_else(|| {
+            let why = format!("{}:{}: {}", destination.host, destination.port, io_words(&error));
+            UpstreamError::new(Fault::Unreachable, why)
+        })
     })?;
     tcp.set_nodelay(true).ok(); // only a matter of speed
     let stream = match &destination.security {

@@ -1,4 +1,17 @@
-//! What scenarios share: a directory of their own and the built program.
+//! What scenarios share: a directory of their own, the built program, and the proxy within the test
+//! process between a worker and an upstream that are both made of raw bytes.
+
+pub(crate) mod child;
+pub(crate) mod files;
+pub(crate) mod http1;
+pub(crate) mod pki;
+pub(crate) mod running;
+pub(crate) mod upstream;
+pub(crate) mod wait;
+pub(crate) mod worker;
+
+pub(crate) use running::{Running, Setup};
+pub(crate) use upstream::Upstream;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

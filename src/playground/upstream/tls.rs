@@ -72,7 +72,7 @@ impl Tls {
 }
 
 fn build(certificate: &str, key: &str, authorities: Option<&[String]>) -> Result<Arc<ServerConfig>, StartError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = crate::tls::provider();
     let verifier: Arc<dyn ClientCertVerifier> = match authorities {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(authorities) => {

@@ -1,0 +1,23 @@
+//! How a request names its upstream, and what leaves then.
+
+mod bodies;
+mod credentials;
+mod entries;
+mod headers;
+mod matching;
+mod reuse;
+mod tenants;
+mod unix_socket;
+
+use crate::support::{Running, Setup, Upstream};
+
+/// A route `api` for `api.test` without credential, with more keys.
+fn open_route(upstream: &Upstream, keys: &str) -> String {
+    let url = upstream.url();
+    format!("[[route]]\nname = \"api\"\nhost = \"api.test\"\nupstream = \"{url}\"\ncredential = \"none\"\n{keys}\n")
+}
+
+/// A proxy with the route [`open_route`] alone.
+async fn open(upstream: &Upstream, keys: &str) -> Running {
+    Setup::new(open_route(upstream, keys)).start().await
+}
