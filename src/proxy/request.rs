@@ -146,22 +146,34 @@ async fn exchange(
     let newest: Vec<&Arc<Value>> = ready.instances.iter().filter_map(|instance| instance.current.as_ref()).collect();
     let held = match body {
         Outgoing::Streamed(RequestBody::Empty) => None,
-        Outgoing::Streamed(body) => return attempt.once(draft, body, None, &newest, tally).await,
+        Outgoing::Streamed(body) => {
+            let answer = attempt.once(draft, body, None, &newest, tally).await?;
+            note_acceptance(&newest, answer.status());
+            return Ok(answer);
+        }
         Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)),
     };
     let bytes = held.as_ref().map(|(bytes, _)| bytes);
     let spare = attempt.previous().map(|values| (values, draft.clone()));
     let answer = attempt.once(draft, held_body(bytes), bytes, &newest, tally).await?;
+    note_acceptance(&newest, answer.status());
     if answer.status() != StatusCode::UNAUTHORIZED {
-        for value in &newest {
-            value.accepted.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
         return Ok(answer);
     }
     let Some((values, draft)) = spare else { return Ok(answer) };
     attempt.note_fallback();
     drop(answer);
     attempt.once(draft, held_body(bytes), bytes, &values, tally).await
+}
+
+/// The first answer but 401 ends the fallback to the previous value.
+fn note_acceptance(newest: &[&Arc<Value>], status: StatusCode) {
+    use std::sync::atomic::Ordering;
+    for value in newest {
+        if status != StatusCode::UNAUTHORIZED && !value.accepted.load(Ordering::Relaxed) {
+            value.accepted.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 fn held_body(bytes: Option<&Bytes>) -> RequestBody {
