@@ -18,7 +18,7 @@ use super::live::Live;
 use super::matching::{self, Entry};
 use super::ready::{Ready, prepare, target};
 use super::tally::Tally;
-use super::{hop, inbound};
+use super::{browser, hop, inbound};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step};
@@ -70,6 +70,7 @@ async fn pass(
     }
     let matched = matching::find(&live.snapshot.plan, entry, &inbound, &parts.method)?;
     tally.route = Some(matched.route);
+    browser::check(&parts.headers, &inbound.host, &matched.host)?;
     let ready = prepare(&live.snapshot, matched, &parts.headers, proxy.clock.now())?;
     tally.tenant.clone_from(&ready.tenant);
     tally.shares = take_shares(proxy, live, ready.index)?;

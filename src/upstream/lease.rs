@@ -148,15 +148,16 @@ impl Lease {
         let mut watch = Watch::new(patience);
         let outcome = poll_fn(|cx| {
             let driven = driver.as_mut().poll(cx);
+            // Before the answer is looked at: all of them may have come in one read with it.
+            if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
+                let why = format!("over {INTERIM_ANSWERS} interim answers");
+                return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
+            }
             if let Poll::Ready(answer) = response.as_mut().poll(cx) {
                 return Poll::Ready(answer.map_err(|failed| failed_send(failed, progress)));
             }
             if let Poll::Ready(Err(error)) = driven {
                 return Poll::Ready(Err(no_answer(classify(&error, "waiting for the answer"), progress)));
-            }
-            if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
-                let why = format!("over {INTERIM_ANSWERS} interim answers");
-                return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
             }
             watch.poll(cx, progress).map(|error| Err(no_answer(error, progress)))
         })
