@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody};
@@ -148,15 +148,16 @@ impl Lease {
         let mut watch = Watch::new(patience);
         let outcome = poll_fn(|cx| {
             let driven = driver.as_mut().poll(cx);
+            // First of all: one read can bring any number of them, and the answer behind them.
+            if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
+                let why = format!("over {INTERIM_ANSWERS} interim answers");
+                return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
+            }
             if let Poll::Ready(answer) = response.as_mut().poll(cx) {
                 return Poll::Ready(answer.map_err(|failed| failed_send(failed, progress)));
             }
             if let Poll::Ready(Err(error)) = driven {
                 return Poll::Ready(Err(no_answer(classify(&error, "waiting for the answer"), progress)));
-            }
-            if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
-                let why = format!("over {INTERIM_ANSWERS} interim answers");
-                return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
             }
             watch.poll(cx, progress).map(|error| Err(no_answer(error, progress)))
         })
@@ -214,37 +215,42 @@ struct Watch {
     timer: Option<Pin<Box<Sleep>>>,
     body_done: bool,
     seen: u64,
+    /// When the body moved last, then when it was done.
+    since: Instant,
 }
 
 impl Watch {
     fn new(patience: Patience) -> Self {
-        Self { patience, timer: None, body_done: false, seen: 0 }
+        Self { patience, timer: None, body_done: false, seen: 0, since: Instant::now() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Poll<UpstreamError> {
-        if !self.body_done && progress.is_done() {
-            self.body_done = true;
-            self.timer = None;
+        if !self.body_done {
+            let now = progress.bytes();
+            if progress.is_done() {
+                (self.body_done, self.timer, self.since) = (true, None, Instant::now());
+            } else if now != self.seen {
+                (self.seen, self.since) = (now, Instant::now());
+            }
         }
         let limit = if self.body_done { self.patience.response } else { self.patience.body };
         let Some(limit) = limit else { return Poll::Pending };
         loop {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+            let due = self.since + limit;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if self.body_done {
-                let why = format!("no answer within {limit:?} (timeouts.response)");
-                return Poll::Ready(UpstreamError::new(Fault::Timeout, why));
+            if Instant::now() >= due {
+                return Poll::Ready(if self.body_done { too_late(limit) } else { stalled(limit, progress) });
             }
-            let now = progress.bytes();
-            if now == self.seen {
-                return Poll::Ready(stalled(limit, progress));
-            }
-            self.seen = now;
             self.timer = None;
         }
     }
+}
+
+fn too_late(limit: Duration) -> UpstreamError {
+    UpstreamError::new(Fault::Timeout, format!("no answer within {limit:?} (timeouts.response)"))
 }
 
 fn stalled(limit: Duration, progress: &Progress) -> UpstreamError {
