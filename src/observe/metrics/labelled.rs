@@ -82,7 +82,7 @@ impl Labelled {
         for (name, route) in all() {
             route.proxy_time.encode(family.encode_family(&[("route", name)])?)?;
         }
-        let help = "Time from sending a request to the end of the upstream's answer";
+        let help = "Time from taking a connection to the head of the upstream's answer";
         let mut family =
             encoder.encode_descriptor("countersign_upstream_seconds", help, None, MetricType::Histogram)?;
         for (name, route) in named() {
