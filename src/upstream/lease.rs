@@ -27,7 +27,20 @@ const READ_BUFFER: usize = 64 * 1024;
 /// Interim answers (1xx) of one request at most.
 const INTERIM_ANSWERS: u32 = 32;
 
-type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, RequestBody>>>;
+/// The library's side of a connection, which moves only when it is polled. Gone once it has ended: polled
+/// again it would go on in the middle of a message, and while it is there a request that it never took waits.
+struct Driver(Option<Pin<Box<http1::Connection<TokioIo<Stream>, RequestBody>>>>);
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        let Some(connection) = self.0.as_mut() else { return Poll::Ready(Ok(())) };
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
 
 /// An open HTTP/1.1 connection.
 pub struct Connection {
@@ -56,7 +69,7 @@ impl Connection {
             .map_err(|error| classify(&error, "opening the connection"))?;
         Ok(Self {
             sender,
-            driver: Box::pin(driver),
+            driver: Driver(Some(Box::pin(driver))),
             peer: connected.peer,
             opened: Instant::now(),
             keep_alive: None,
@@ -74,11 +87,11 @@ impl Connection {
 
     /// Reads what arrived meanwhile; `false` when the connection cannot take a request any more.
     pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driver.as_mut().poll(cx).is_pending() && self.sender.is_ready()
+        self.driver.poll(cx).is_pending() && self.sender.is_ready()
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.driver.as_mut().poll(cx)
+        self.driver.poll(cx)
     }
 }
 
@@ -147,7 +160,7 @@ impl Lease {
         let driver = &mut connection.driver;
         let mut watch = Watch::new(patience);
         let outcome = poll_fn(|cx| {
-            let driven = driver.as_mut().poll(cx);
+            let driven = driver.poll(cx);
             // First of all: one read can bring any number of them, and the answer behind them.
             if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
                 let why = format!("over {INTERIM_ANSWERS} interim answers");
