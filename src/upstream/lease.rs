@@ -29,7 +29,9 @@ const INTERIM_ANSWERS: u32 = 32;
 
 /// The library's side of a connection, which moves only when it is polled. Gone once it has ended: polled
 /// again it would go on in the middle of a message, and while it is there a request that it never took waits.
-struct Driver(Option<Pin<Box<http1::Connection<TokioIo<Stream>, RequestBody>>>>);
+struct Driver(Option<Pin<Box<Http>>>);
+
+type Http = http1::Connection<TokioIo<Stream>, RequestBody>;
 
 impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
