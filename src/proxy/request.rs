@@ -348,6 +348,8 @@ fn note_worker_headers(headers: &HeaderMap, tally: &mut Tally) {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     tally.job = text(&JOB).map(|job| job.chars().take(JOB_LIMIT).collect());
     // W3C trace context: version-traceid-parentid-flags.
-    tally.trace_id =
-        text(&TRACEPARENT).and_then(|line| line.split('-').nth(1)).filter(|id| id.len() == 32).map(str::to_owned);
+    tally.trace_id = text(&TRACEPARENT)
+        .and_then(|line| line.split('-').nth(1))
+        .filter(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map(str::to_owned);
 }
