@@ -4,6 +4,7 @@
 //! next one what it needs. Failures leave by one table, [`failure`]. Callers: `cli::run`, tests.
 
 pub mod answer;
+pub mod browser;
 pub mod failure;
 pub mod gate;
 pub mod guard;

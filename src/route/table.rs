@@ -2,7 +2,7 @@
 //!
 //! Exact hosts are one hash lookup; patterns are looked up by their literal end; within a host, paths
 //! are looked up segment by segment from the longest. Order of specificity: exact host before wildcard
-//! or capture, then longest path, then methods given before not given.
+//! or capture, then longest path, then methods given before not given. The host is chosen first, alone.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ pub struct Entry<'a> {
 #[derive(Debug, Default)]
 pub struct Table {
     exact: HashMap<Box<str>, Host>,
-    patterns: HashMap<Box<str>, Vec<(HostPattern, Host)>>,
+    patterns: HashMap<Box<str>, Vec<Pattern>>,
     prefixes: HashMap<Box<str>, usize>,
     longest_prefix: usize,
 }
@@ -41,6 +41,14 @@ pub struct Found<'t, 'h> {
     pub route: usize,
     /// What the host pattern captured.
     pub captures: Vec<(&'t str, &'h str)>,
+}
+
+/// A pattern with its routes. Patterns of one shape differ in the names of their captures only.
+#[derive(Debug)]
+struct Pattern {
+    pattern: HostPattern,
+    shape: Box<str>,
+    host: Host,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +87,10 @@ impl Table {
             table.host_mut(entry.host).insert(route, &entry);
         }
         for hosts in table.patterns.values_mut() {
-            hosts.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.literal_bytes()));
+            hosts.sort_by(|a, b| {
+                let weight = |one: &Pattern| one.pattern.literal_bytes();
+                weight(b).cmp(&weight(a)).then_with(|| a.shape.cmp(&b.shape))
+            });
         }
         table
     }
@@ -89,39 +100,45 @@ impl Table {
             return self.exact.entry(name.into()).or_default();
         }
         let hosts = self.patterns.entry(pattern.literal_suffix().into()).or_default();
-        let at = match hosts.iter().position(|(known, _)| known == pattern) {
+        let at = match hosts.iter().position(|known| known.pattern == *pattern) {
             Some(at) => at,
             None => {
-                hosts.push((pattern.clone(), Host::default()));
+                // A port chooses among the routes of a host, as with exact hosts.
+                let shape = pattern.shape().split(':').next().unwrap_or_default().into();
+                hosts.push(Pattern { pattern: pattern.clone(), shape, host: Host::default() });
                 hosts.len() - 1
             }
         };
-        &mut hosts[at].1
+        &mut hosts[at].host
     }
 
-    /// The route of a host (lower case, without port), path and method.
+    /// The route of a host (lower case, without port), path and method. The most specific host that fits is
+    /// the host of the request: what its routes leave out is not looked for under a wider pattern.
     pub fn find<'t, 'h>(&'t self, host: &'h str, port: Port, path: &str, method: &Method) -> Option<Found<'t, 'h>> {
-        if let Some(entry) = self.exact.get(host)
-            && let Some(route) = entry.find(port, path, method)
-        {
-            return Some(Found { route, captures: Vec::new() });
+        if let Some(entry) = self.exact.get(host) {
+            return entry.find(port, path, method).map(|route| Found { route, captures: Vec::new() });
         }
         if self.patterns.is_empty() {
             return None;
         }
         // Suffixes from the longest: "b.c", "c", "" for "a.b.c".
         let starts = host.match_indices('.').map(|(i, _)| i + 1).chain(std::iter::once(host.len()));
-        for start in starts {
-            for (pattern, entry) in self.patterns.get(&host[start..]).into_iter().flatten() {
+        starts.map(|start| self.patterns.get(&host[start..])).find_map(|patterns| {
+            let mut claimed = None;
+            for one in patterns.into_iter().flatten() {
                 let mut captures = Vec::new();
-                if pattern.matches(host, &mut captures)
-                    && let Some(route) = entry.find(port, path, method)
-                {
-                    return Some(Found { route, captures });
+                if claimed.is_some_and(|shape| shape != &one.shape) {
+                    break;
+                }
+                if one.pattern.matches(host, &mut captures) {
+                    claimed = Some(&one.shape);
+                    if let Some(route) = one.host.find(port, path, method) {
+                        return Some(Some(Found { route, captures }));
+                    }
                 }
             }
-        }
-        None
+            claimed.map(|_| None)
+        })?
     }
 
     /// Whether any route has this host, whatever its path and methods; for messages.
@@ -130,7 +147,7 @@ impl Table {
             || host.match_indices('.').map(|(i, _)| i + 1).chain(std::iter::once(host.len())).any(|start| {
                 let mut scratch = Vec::new();
                 let mut hosts = self.patterns.get(&host[start..]).into_iter().flatten();
-                hosts.any(|(pattern, _)| pattern.matches(host, &mut scratch))
+                hosts.any(|one| one.pattern.matches(host, &mut scratch))
             })
     }
 
@@ -139,7 +156,7 @@ impl Table {
         let exact = self.exact.get(host).into_iter();
         let starts = host.match_indices('.').map(|(i, _)| i + 1).chain(std::iter::once(host.len()));
         let patterns = starts.flat_map(|start| self.patterns.get(&host[start..]).into_iter().flatten());
-        let patterns = patterns.filter(|(pattern, _)| pattern.matches(host, &mut Vec::new())).map(|(_, entry)| entry);
+        let patterns = patterns.filter(|one| one.pattern.matches(host, &mut Vec::new())).map(|one| &one.host);
         exact.chain(patterns).any(|entry| {
             let mut candidates = entry.by_path.values().flatten().chain(&entry.any_path);
             candidates.any(|one| one.port.map_or(port == 443 || port == one.upstream_port, |only| only == port))

@@ -44,6 +44,21 @@ fn the_most_specific_route_wins() {
 }
 
 #[test]
+fn the_most_specific_host_is_chosen_alone_and_shapes_are_one_host() {
+    let table = table(&[
+        Spec("{shop}.a.test", Some("/x"), None, None),
+        Spec("{s}.a.test", Some("/y"), None, None),
+        Spec("p{id}.a.test", Some("/z"), None, None),
+        Spec("one.a.test", Some("/w"), None, None),
+    ]);
+    assert_eq!(find(&table, "m.a.test", "/x", Method::GET), Some(0));
+    assert_eq!(find(&table, "m.a.test", "/y", Method::GET), Some(1));
+    assert_eq!(find(&table, "p1.a.test", "/z", Method::GET), Some(2));
+    assert_eq!(find(&table, "p1.a.test", "/x", Method::GET), None);
+    assert_eq!(find(&table, "one.a.test", "/x", Method::GET), None);
+}
+
+#[test]
 fn a_method_outside_a_path_falls_to_the_next_shorter_path() {
     let table = table(&[
         Spec("a.test", Some("/x"), Some(vec![Method::POST]), None),

@@ -119,7 +119,8 @@ impl Source {
             Events::Off => (Watch::off(), None),
         };
         let shared = watch.shared();
-        let config = settings.config.map(|path| (path, None));
+        // A bare name such as `proxy.toml` has no directory that could be watched.
+        let config = settings.config.map(|path| (std::path::absolute(&path).unwrap_or(path), None));
         let mut engine = Engine { reader, watch, config, said: None };
         engine.config_moved();
         let mut done = Done::default();

@@ -168,6 +168,30 @@ async fn a_body_that_breaks_off_is_visible_to_the_worker() {
 }
 
 #[tokio::test]
+async fn a_reset_within_a_body_is_visible_and_the_request_is_not_sent_again() {
+    let go_on = std::sync::Arc::new(tokio::sync::Notify::new());
+    let signal = go_on.clone();
+    let upstream = Upstream::scripted(move |mut conversation| {
+        let signal = signal.clone();
+        async move {
+            conversation.request().await;
+            conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+            signal.notified().await;
+            conversation.reset();
+        }
+    })
+    .await;
+    let proxy = open(&upstream.url(), "").await;
+    let mut worker = proxy.worker().await;
+    worker.send(GET).await;
+    assert_eq!(worker.head().await.unwrap().status(), 200);
+    assert_eq!(worker.take(4).await, b"half");
+    go_on.notify_one();
+    assert!(worker.is_closed().await);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn a_body_that_falls_silent_is_cut_off_visibly() {
     let upstream = Upstream::scripted(async |mut conversation| {
         conversation.request().await;

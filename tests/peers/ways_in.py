@@ -127,7 +127,6 @@ def by_curl(report, proxy, socket_path):
     base = f"http://127.0.0.1:{proxy.port}"
     ways = {
         "Host header": ["-H", f"Host: {HOST}", base + TARGET],
-        "localhost name": ["--resolve", f"{HOST}.localhost:{proxy.port}:127.0.0.1", f"http://{HOST}.localhost:{proxy.port}{TARGET}"],
         "path prefix": [f"{base}/partner{TARGET}"],
         "own port": [f"http://127.0.0.1:{proxy.ports['own']}{TARGET}"],
         "forward proxy": ["--proxy", base, f"http://{HOST}{TARGET}"],

@@ -1,6 +1,7 @@
 //! Client certificates and authorities rotate: connections and TLS sessions of the old ones end with them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use countersign::playground::certs::Pair;
 use countersign::playground::rotate::Volume;
@@ -54,6 +55,33 @@ async fn a_new_certificate_takes_new_connections_and_the_old_ones_take_no_reques
     let seen = upstream.seen();
     let first_new = seen.iter().position(|seen| seen.peer.serial.as_deref() == Some(&*two.serial)).unwrap();
     assert!(seen[first_new..].iter().all(|seen| seen.connection == 1 && !seen.peer.resumed));
+}
+
+#[tokio::test]
+async fn an_idle_connection_of_the_old_certificate_is_closed() {
+    let (ca, clients) = (pki::authority("ca"), pki::authority("clients"));
+    let ended = Arc::new(AtomicUsize::new(0));
+    let ends = ended.clone();
+    let upstream = Upstream::tls_scripted(server(&ca, Clients::Of(clients.certificate())), move |mut conversation| {
+        let ends = ends.clone();
+        async move {
+            while conversation.request().await.is_some() {
+                conversation.send(OK).await;
+            }
+            ends.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let (one, two) = (clients.client("one").unwrap(), clients.client("two").unwrap());
+    let setup = setup(&upstream, "");
+    write(&setup.secrets_dir(), ca.certificate(), &one);
+    let proxy = setup.start().await;
+    serial(&proxy, &upstream).await;
+    write(&proxy.scratch.path("secrets"), ca.certificate(), &two);
+    // No request is needed for it.
+    until("the end of the old connection", async || ended.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(serial(&proxy, &upstream).await, two.serial);
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

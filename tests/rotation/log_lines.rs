@@ -7,9 +7,9 @@ use crate::support::child::Program;
 use crate::support::worker::Worker;
 use crate::support::{Setup, Upstream, files};
 
-/// The program on a scratch directory like that of [`Setup`].
+/// The program on a scratch directory like that of [`Setup`], without polling.
 async fn program(upstream: &Upstream) -> (Setup, Program) {
-    let setup = super::bearer(upstream).secret("partner/key", "canary-one");
+    let setup = super::bearer(upstream).secrets("poll = \"off\"").secret("partner/key", "canary-one");
     std::fs::write(setup.scratch.path("proxy.toml"), setup.text(&bearer_text(&upstream.url()))).unwrap();
     let program = Program::run(&setup.scratch, &[]);
     program.address("proxy").await;

@@ -1,0 +1,73 @@
+//! `Debug` of what the library shows.
+
+use super::canary::{Public, canary};
+use crate::support::{Setup, Upstream, pki};
+
+#[tokio::test]
+async fn debug_of_a_running_proxy_shows_no_secret() {
+    let upstream = Upstream::ok().await;
+    let url = upstream.url();
+    let clients = pki::authority("clients");
+    let pair = clients.client("worker").unwrap();
+    let key_text = pair.key.lines().nth(2).unwrap().as_bytes()[8..32].to_vec();
+    let setup = Setup::new(format!(
+        r#"
+        [credential.k]
+        bearer = {{ secret = "key" }}
+        [credential.b]
+        basic = {{ username = "shop", password = {{ secret = "password" }} }}
+        [credential.s.hmac]
+        secret = "hmac"
+        sign = "{{body}}{{secret:salt}}"
+        set = {{ "X-Sig" = "{{signature}}" }}
+        [[route]]
+        name = "api"
+        host = "api.test"
+        upstream = "{url}"
+        credential = ["k", "s"]
+        [[route]]
+        name = "basic"
+        host = "basic.test"
+        upstream = "{url}"
+        credential = "b"
+        [[route]]
+        name = "tls"
+        host = "tls.test"
+        upstream = "https://127.0.0.1:1"
+        credential = "none"
+        tls = {{ client_cert = "tls.crt", client_key = "tls.key", ca = "ca.crt" }}
+        "#
+    ))
+    .secret("key", canary("key"))
+    .secret("password", canary("password"))
+    .secret("hmac", canary("hmac"))
+    .secret("salt", canary("salt"))
+    .secret("tls.crt", &pair.certificate)
+    .secret("tls.key", &pair.key)
+    .secret("ca.crt", clients.certificate());
+    let proxy = setup.start().await;
+    assert_eq!(proxy.get("api.test", "/").await.status, 200);
+    assert_eq!(proxy.get("basic.test", "/").await.status, 200);
+    assert_eq!(proxy.get("tls.test", "/").await.error(), Some("upstream_unreachable"));
+
+    let mut public = Public::default();
+    let inner = &proxy.server.proxy;
+    let live = inner.live.load_full();
+    public.add("the proxy", format!("{inner:?} {inner:#?}"));
+    public.add("what a request loads", format!("{live:?} {live:#?}"));
+    public.add("the pool", format!("{:?}", inner.pool));
+    public.add("the configuration", format!("{:?}", live.snapshot.plan.config));
+    for credential in &live.snapshot.credentials {
+        public.add("a credential", format!("{credential:?}"));
+        for (_, instance) in credential.instances() {
+            let value = instance.current.as_ref().unwrap();
+            public.add("a value", format!("{value:?} {:?}", value.keys));
+        }
+    }
+    for identity in &live.snapshot.identities {
+        public.add("an identity", format!("{identity:?}"));
+    }
+    let mut secrets: Vec<Vec<u8>> = ["key", "password", "hmac", "salt"].map(|name| canary(name).into_bytes()).into();
+    secrets.push(key_text);
+    public.holds_none_of(&secrets);
+}
