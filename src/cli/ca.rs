@@ -87,7 +87,7 @@ fn lines(config: &Config, file: &str, expires: &str) -> String {
     let mut say = |line: &str| {
         let _ = writeln!(out, "{}", format!("# {line}").trim_end()); // writing to a String cannot fail
     };
-    let bundle = "/tmp/with-countersign.pem";
+    let bundle = "$HOME/with-countersign.pem";
     for line in [
         format!("The CA of countersign's interception, valid until {expires}. It vouches for the hosts of the routes alone."),
         format!("In the worker's environment (FILE is {file}, or a copy that the worker can read):"),

@@ -1,9 +1,9 @@
 //! The CA of interception where none is configured: made at the first start, kept in two files or in memory.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -118,12 +118,13 @@ fn write(path: &Path, bytes: &[u8], folder_mode: u32, mode: u32) -> io::Result<(
     let folder = path.parent().unwrap_or(Path::new("/"));
     if !folder.is_dir() {
         DirBuilder::new().recursive(true).mode(folder_mode).create(folder)?;
+        fs::set_permissions(folder, Permissions::from_mode(folder_mode))?;
     }
     let aside = folder.join(format!(".countersign-ca.{}", std::process::id()));
     let _ = fs::remove_file(&aside); // a left-over of a start that was cut off
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside)?;
     // Whatever the umask is: workers of other users read the certificate.
-    let set = fs::set_permissions(&aside, std::os::unix::fs::PermissionsExt::from_mode(mode));
+    let set = fs::set_permissions(&aside, Permissions::from_mode(mode));
     let written = set.and_then(|()| file.write_all(bytes)).and_then(|()| fs::rename(&aside, path));
     if written.is_err() {
         let _ = fs::remove_file(&aside); // best effort

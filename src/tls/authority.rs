@@ -151,7 +151,9 @@ impl Authority {
             not_after: earliest(now.plus_seconds(LEAF_LIFE), self.validity.not_after),
         };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let mut params = params(if bare.len() <= COMMON_NAME_LIMIT { bare } else { "countersign" }, validity)?;
+        // OpenSSL takes a common name that looks like a name for one, and an address is under no DNS constraint.
+        let is_name = bare.len() <= COMMON_NAME_LIMIT && matches!(Subtree::of(bare), Subtree::Dns(_));
+        let mut params = params(if is_name { bare } else { "countersign leaf" }, validity)?;
         params.subject_alt_names = CertificateParams::new(vec![bare.to_owned()])?.subject_alt_names;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -1,5 +1,8 @@
 //! `countersign ca`.
 
+use countersign::clock::{Clock as _, SystemClock};
+use countersign::tls::{Authority, Subtree};
+
 use super::ca;
 use crate::support::{Scratch, countersign};
 
@@ -47,4 +50,30 @@ async fn it_prints_the_certificate_and_how_to_trust_it() {
     }
     let shown = countersign(&folder, &["ca", "--format", "json"]).json();
     assert_eq!(shown["pem"], pem);
+}
+
+#[test]
+fn a_key_in_the_same_file_is_never_printed() {
+    let names = [Subtree::of("api.test")].into();
+    let made = Authority::make(&names, SystemClock.now()).unwrap();
+    let key = std::str::from_utf8(made.key.expose()).unwrap();
+    let config = CONFIG.replace("ephemeral = true", "ca_cert = \"ca.pem\"\nca_key = \"ca.pem\"");
+    let scratch = Scratch::with(&config, &[("ca.pem", &(key.to_owned() + &made.certificate))]);
+    let ran = countersign(&scratch.path(""), &["ca", "--pem"]);
+    assert_eq!((ran.status, ran.out.as_str()), (0, made.certificate.replace('\r', "").as_str()));
+    let checked = countersign(&scratch.path(""), &["check", "--format", "json"]).json();
+    let row = &checked["secrets"][0];
+    assert_eq!((row["credential"].as_str(), row["ok"].as_bool()), (Some("intercept/ca"), Some(true)), "{checked}");
+    assert!(row["expires_at"].is_string());
+}
+
+#[test]
+fn check_says_that_a_certificate_is_not_a_cas() {
+    let pair = countersign::playground::certs::Authority::new("x").unwrap().server(&["api.test"]).unwrap();
+    let config = CONFIG.replace("ephemeral = true", "ca_cert = \"ca.crt\"\nca_key = \"ca.key\"");
+    let scratch = Scratch::with(&config, &[("ca.crt", &pair.certificate), ("ca.key", &pair.key)]);
+    let ran = countersign(&scratch.path(""), &["check"]);
+    assert_eq!(ran.status, 1);
+    assert!(ran.err.contains("the secret ca.crt cannot be used: the certificate is not a CA's"), "{}", ran.err);
+    assert!(ran.err.contains("[intercept] needs it"), "{}", ran.err);
 }

@@ -14,7 +14,7 @@ import httpx
 import lib
 import requests
 
-HOST, SHOP = "api.partner.example", "m1.shops.example"
+HOST, SHOP, ADDRESS = "api.partner.example", "m1.shops.example", "127.9.9.9"
 TARGET = "/v2/orders?limit=5&state=open%20now"
 BODY = b'{"order": 17}'
 
@@ -61,6 +61,12 @@ name = "shops"
 host = "{{shop}}.shops.example"
 upstream = "http://127.0.0.1:{recorder.port}"
 credential = "partner"
+
+[[route]]
+name = "address"
+host = "{ADDRESS}"
+upstream = "http://127.0.0.1:{recorder.port}"
+credential = "partner"
 """, secrets, listen_keys=f'tls = "127.0.0.1:{tls_port}"\n', tls=tls_port)
     return proxy, tls_port, proxy.folder / "public/countersign-ca.crt"
 
@@ -76,7 +82,8 @@ def by_curl(report, proxy, tls_port, ca):
             "TLS by name": ["--connect-to", f"::127.0.0.1:{tls_port}"]}
     for way, arguments in ways.items():
         base = [*arguments, "--cacert", ca]
-        for host in (HOST, SHOP):
+        # An address is no name for SNI.
+        for host in (HOST, SHOP, ADDRESS) if way == "HTTPS_PROXY" else (HOST, SHOP):
             url = f"https://{host}{TARGET}"
             got = curl(*base, url)
             posted = curl(*base, "--data-binary", "@-", url, data=BODY)
@@ -139,8 +146,13 @@ def by_node(report, bench, proxy, ca):
                  and good(posted.get("status"), posted.get("text", ""), "POST", BODY), (line, done.stderr[-1000:]))
 
 
-def by_openssl(report, tls_port, ca):
+def by_openssl(report, proxy, tls_port, ca):
     shown = subprocess.run(["openssl", "x509", "-in", ca, "-noout", "-text"], capture_output=True, text=True).stdout
+    for host in (HOST, ADDRESS):
+        issued = subprocess.run(["openssl", "s_client", "-connect", f"{host}:443", "-proxy", f"127.0.0.1:{proxy.port}", "-CAfile", ca,
+                                 "-verify_return_error", *(["-verify_ip", host, "-noservername"] if host == ADDRESS else [])],
+                                input=b"", capture_output=True).stdout.decode(errors="replace")
+        report.check(f"OpenSSL verifies the leaf for {host} inside CONNECT", "Verify return code: 0 (ok)" in issued, issued[-1000:])
     report.check("OpenSSL sees critical name constraints", "X509v3 Name Constraints: critical" in shown
                  and f"DNS:{HOST}" in shown and "DNS:shops.example" in shown, shown)
     done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{tls_port}", "-servername", HOST, "-CAfile", ca,
@@ -183,7 +195,7 @@ def checks(bench):
     by_curl(report, proxy, tls_port, ca)
     by_python(report, proxy, ca)
     by_node(report, bench, proxy, ca)
-    by_openssl(report, tls_port, ca)
+    by_openssl(report, proxy, tls_port, ca)
     command(report, bench, proxy, ca)
     slow_handshakes(report, proxy, tls_port)
     report.equal("SIGTERM ends countersign with status 0", proxy.stop(), 0)
