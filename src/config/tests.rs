@@ -146,7 +146,10 @@ fn every_key_can_be_written() {
     assert_eq!(config.connect_to[0].0, model::Authority { host: "oauth.example.com".into(), port: 443 });
     assert_eq!(config.playground, Some("[::1]:8443".parse().unwrap()));
     let model::Trust::Secrets(roots) = &config.trust else { panic!("{:?}", config.trust) };
-    assert_eq!(roots.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["corporate/ca.crt", "partner/ca.crt"]);
+    assert_eq!(
+        roots.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(),
+        ["corporate/ca.crt", "partner/ca.crt"]
+    );
     let servers = vec!["1.1.1.1:53".parse().unwrap(), "[2606:4700:4700::1111]:5353".parse().unwrap()];
     assert_eq!(config.dns, model::Dns { hosts_file: false, servers });
     let egress = config.egress.as_ref().unwrap();
