@@ -92,6 +92,9 @@ fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) ->
 /// A way in that names its route: path and methods must still match.
 fn named(config: &Route, route: usize, path: &str, cut: usize, method: &Method) -> Result<Matched, Failure> {
     let rest = if path.len() == cut { "/" } else { &path[cut..] };
+    if cut > 0 && rest.starts_with("//") {
+        return Err(Failure::new(Outcome::BadRequest, format!("\"//\" after the prefix of route {}", config.name)));
+    }
     if !config.path.as_deref().is_none_or(|wanted| begins_with(rest, wanted)) {
         return Err(Failure::no_route(format!("route {} does not allow this path", config.name)));
     }

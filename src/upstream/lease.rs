@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody};
@@ -27,7 +27,22 @@ const READ_BUFFER: usize = 64 * 1024;
 /// Interim answers (1xx) of one request at most.
 const INTERIM_ANSWERS: u32 = 32;
 
-type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, RequestBody>>>;
+/// The library's side of a connection, which moves only when it is polled. Gone once it has ended: polled
+/// again it would go on in the middle of a message, and while it is there a request that it never took waits.
+struct Driver(Option<Pin<Box<Http>>>);
+
+type Http = http1::Connection<TokioIo<Stream>, RequestBody>;
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        let Some(connection) = self.0.as_mut() else { return Poll::Ready(Ok(())) };
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
 
 /// An open HTTP/1.1 connection.
 pub struct Connection {
@@ -57,7 +72,7 @@ impl Connection {
             .map_err(|error| classify(&error, "opening the connection"))?;
         Ok(Self {
             sender,
-            driver: Box::pin(driver),
+            driver: Driver(Some(Box::pin(driver))),
             peer: connected.peer,
             is_local: connected.is_local,
             opened: Instant::now(),
@@ -76,11 +91,11 @@ impl Connection {
 
     /// Reads what arrived meanwhile; `false` when the connection cannot take a request any more.
     pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driver.as_mut().poll(cx).is_pending() && self.sender.is_ready()
+        self.driver.poll(cx).is_pending() && self.sender.is_ready()
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.driver.as_mut().poll(cx)
+        self.driver.poll(cx)
     }
 }
 
@@ -149,8 +164,8 @@ impl Lease {
         let driver = &mut connection.driver;
         let mut watch = Watch::new(patience);
         let outcome = poll_fn(|cx| {
-            let driven = driver.as_mut().poll(cx);
-            // Before the answer is looked at: all of them may have come in one read with it.
+            let driven = driver.poll(cx);
+            // First of all: one read can bring any number of them, and the answer behind them.
             if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
                 let why = format!("over {INTERIM_ANSWERS} interim answers");
                 return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
@@ -217,37 +232,42 @@ struct Watch {
     timer: Option<Pin<Box<Sleep>>>,
     body_done: bool,
     seen: u64,
+    /// When the body moved last, then when it was done.
+    since: Instant,
 }
 
 impl Watch {
     fn new(patience: Patience) -> Self {
-        Self { patience, timer: None, body_done: false, seen: 0 }
+        Self { patience, timer: None, body_done: false, seen: 0, since: Instant::now() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Poll<UpstreamError> {
-        if !self.body_done && progress.is_done() {
-            self.body_done = true;
-            self.timer = None;
+        if !self.body_done {
+            let now = progress.bytes();
+            if progress.is_done() {
+                (self.body_done, self.timer, self.since) = (true, None, Instant::now());
+            } else if now != self.seen {
+                (self.seen, self.since) = (now, Instant::now());
+            }
         }
         let limit = if self.body_done { self.patience.response } else { self.patience.body };
         let Some(limit) = limit else { return Poll::Pending };
         loop {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+            let due = self.since + limit;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if self.body_done {
-                let why = format!("no answer within {limit:?} (timeouts.response)");
-                return Poll::Ready(UpstreamError::new(Fault::Timeout, why));
+            if Instant::now() >= due {
+                return Poll::Ready(if self.body_done { too_late(limit) } else { stalled(limit, progress) });
             }
-            let now = progress.bytes();
-            if now == self.seen {
-                return Poll::Ready(stalled(limit, progress));
-            }
-            self.seen = now;
             self.timer = None;
         }
     }
+}
+
+fn too_late(limit: Duration) -> UpstreamError {
+    UpstreamError::new(Fault::Timeout, format!("no answer within {limit:?} (timeouts.response)"))
 }
 
 fn stalled(limit: Duration, progress: &Progress) -> UpstreamError {
