@@ -136,3 +136,7 @@ impl ServerCertVerifier for PinnedVerifier {
         self.inner.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+#[path = "pin_tests.rs"]
+mod tests;
