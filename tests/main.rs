@@ -9,4 +9,5 @@ mod intercept;
 mod leaks;
 mod rotation;
 mod support;
+mod way_out;
 mod ways_in;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::credential;
 use super::fields::{Fields, Mistakes};
 use super::keys::key;
-use super::model::Spanned;
+use super::model::{Dns, Listen, Spanned};
 use super::schema::{Fallback, Kind, Section};
 use crate::secret::name::NamePattern;
 
@@ -167,6 +167,23 @@ pub(super) fn needed(root: &Fields<'_, '_>, intercept: Option<&Intercept>) {
             "add [intercept], or remove `tls`",
         );
     }
+}
+
+/// With TLS by name the worker's hosts file leads the names of upstreams here, and the proxy may share that file.
+pub(super) fn dns(dns: Dns, listen: &Listen, root: &Fields<'_, '_>) -> Dns {
+    if listen.tls.is_none() {
+        return dns;
+    }
+    let written =
+        root.value("dns").and_then(|table| table.get_ref().as_table()).and_then(|table| table.get("hosts_file"));
+    if let Some(hosts_file) = written.filter(|_| dns.hosts_file) {
+        root.mistakes().hinted(
+            hosts_file.span(),
+            "`hosts_file = true` does not go with `tls` in [listen]: that file may lead the names of upstreams to this proxy",
+            "remove `hosts_file`, or `tls`",
+        );
+    }
+    Dns { hosts_file: false, ..dns }
 }
 
 /// A CA's files are no text of a credential.

@@ -39,7 +39,6 @@ use crate::snapshot::Moment;
 use crate::snapshot::health::Problem;
 use crate::snapshot::plan::Plan;
 use crate::upstream::pool::Pool;
-use crate::upstream::resolve::{HostsFile, Resolver};
 use view::View;
 
 /// Reload requests that wait at most; more are answered with the one under way.
@@ -144,6 +143,7 @@ impl Server {
         let own: Vec<SocketAddr> =
             bound.iter().filter_map(Bound::local_addr).chain(addr(&admin)).chain(addr(&health)).collect();
         proxy.pool.set_own_addresses(own);
+        proxy.pool.set_dns(&config.dns);
 
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let view = Arc::new(View::new(proxy.clone(), listeners.clone(), commands.clone(), &set));
@@ -274,7 +274,7 @@ fn new_proxy(
     let via = format!("countersign-{id}");
     Ok(Proxy {
         live: ArcSwap::from_pointee(live(&metrics)),
-        pool: Pool::new(Resolver::new(hosts_file(config))),
+        pool: Pool::default(),
         clock: Arc::new(SystemClock),
         metrics,
         access,
@@ -285,11 +285,6 @@ fn new_proxy(
         via_line: HeaderValue::try_from(format!("1.1 {via}")).map_err(|error| StartError::System(error.to_string()))?,
         via,
     })
-}
-
-/// With TLS by name the worker's hosts file leads upstream names here, and the proxy may share that file.
-fn hosts_file(config: &Config) -> HostsFile {
-    if config.listen.tls.is_some() { HostsFile::Ignored } else { HostsFile::Used }
 }
 
 async fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {

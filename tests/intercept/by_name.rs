@@ -23,6 +23,8 @@ async fn the_leaf_is_picked_by_the_name_asked_for() {
         let answer = worker.exchange(format!("CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n")).await;
         assert_eq!((answer.status, answer.error()), (421, Some("no_route")));
     }
+    let live = proxy.server.proxy.live.load();
+    assert!(!live.snapshot.plan.config.dns.hosts_file, "upstreams are found by DNS alone");
     let listeners = proxy.admin_json("/api/status").await["listeners"].clone();
     assert!(
         listeners.as_array().unwrap().iter().any(|one| one["kind"] == "tls" && one["address"] == address.to_string())
