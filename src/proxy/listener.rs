@@ -191,17 +191,22 @@ impl Worker {
             })
         };
         let ending = proxy.connections.add(activity.clone());
-        let mut connection = pin!(server(&limits).serve_connection(TokioIo::new(io), service));
-        let mut told = false;
-        let done = poll_fn(|cx| {
-            ending.wake_with(cx.waker());
-            if ending.is_told() && !told {
-                told = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(cx)
-        })
-        .await;
+        let done = {
+            let mut connection = pin!(server(&limits).serve_connection(TokioIo::new(io), service).with_upgrades());
+            let mut told = false;
+            poll_fn(|cx| {
+                ending.wake_with(cx.waker());
+                if ending.is_told() && !told {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx)
+            })
+            .await
+        };
+        if let Some(tunnel) = activity.take_tunnel() {
+            tunnel.run(&ending).await;
+        }
         if let Err(error) = done {
             tracing::debug!(%error, "a worker's connection ended");
         }

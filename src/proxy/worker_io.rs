@@ -3,8 +3,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::failure::{Failure, Then};
 use super::guard::{Guard, Part, Refusal, Violation};
+use super::tunnel::Tunnel;
 use crate::observe::Outcome;
 
 /// From the first byte of a head to its end.
@@ -28,17 +29,32 @@ const POISON: &[u8] = b"\0\n\n";
 pub struct Activity {
     phase: AtomicU8,
     requests: AtomicU64,
+    /// What the connection becomes after its last answer, which is a 101.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
 }
 
 const IDLE: u8 = 0;
 const READING_HEAD: u8 = 1;
 const ANSWERING: u8 = 2;
 const ANSWER_ENDS: u8 = 3;
+/// After a 101: the bytes are no HTTP, the guard has nothing to watch.
+const TUNNEL: u8 = 4;
 
 impl Activity {
     /// Nothing has happened yet.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { phase: AtomicU8::new(IDLE), requests: AtomicU64::new(0) })
+        Arc::new(Self { phase: AtomicU8::new(IDLE), requests: AtomicU64::new(0), tunnel: Mutex::default() })
+    }
+
+    /// The answer that is about to be written is a 101.
+    pub fn switches(&self, tunnel: Box<Tunnel>) {
+        self.phase.store(TUNNEL, Ordering::Relaxed);
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    /// The tunnel that the connection has become.
+    pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A request's head was read.
@@ -209,6 +225,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for WorkerIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let Watch::Sound(guard) = &this.watch else { return Poll::Ready(this.watch.refuse(buf)) };
+        if this.activity.is(TUNNEL) {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        }
         let in_head = guard.is_in_head();
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -111,6 +113,16 @@ pub struct SendFailure {
     pub unsent: Option<Box<Request<RequestBody>>>,
 }
 
+/// A connection that has become a tunnel. It is counted as active until it is dropped, and never pooled.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// What comes from and goes to the upstream.
+    pub stream: Stream,
+    /// What it has sent behind the head of its answer.
+    pub early: Bytes,
+    _lease: Lease,
+}
+
 impl Lease {
     pub(super) fn new(connection: Box<Connection>, origin: Arc<Origin>, unused_for: Duration) -> Self {
         origin.count_active();
@@ -131,23 +143,29 @@ impl Lease {
     pub async fn send(
         mut self,
         mut request: Request<RequestBody>,
-        progress: &Progress,
+        progress: &Arc<Progress>,
         patience: Patience,
     ) -> Result<Answer, SendFailure> {
         let Some(connection) = self.connection.as_mut() else {
             return Err(SendFailure { error: closed(), unsent: Some(Box::new(request)) });
         };
         let interim = Arc::new(AtomicU32::new(0));
-        let counter = interim.clone();
-        hyper::ext::on_informational(&mut request, move |_head| {
+        let (counter, asked) = (interim.clone(), progress.clone());
+        hyper::ext::on_informational(&mut request, move |head| {
             counter.fetch_add(1, Ordering::Relaxed);
+            if head.status() == http::StatusCode::CONTINUE {
+                asked.ask();
+            }
         });
         connection.used = true;
+        let protocol = request.headers().get(UPGRADE).cloned();
         let mut response = pin!(connection.sender.try_send_request(request));
         let driver = &mut connection.driver;
         let mut watch = Watch::new(patience);
+        let mut ended = false;
         let outcome = poll_fn(|cx| {
             let driven = driver.as_mut().poll(cx);
+            ended = driven.is_ready();
             // Before the answer is looked at: all of them may have come in one read with it.
             if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
                 let why = format!("over {INTERIM_ANSWERS} interim answers");
@@ -162,21 +180,52 @@ impl Lease {
             watch.poll(cx, progress).map(|error| Err(no_answer(error, progress)))
         })
         .await?;
-        self.answered(outcome, patience)
+        if outcome.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return self.switched(outcome, protocol.as_ref(), ended);
+        }
+        if protocol.is_some() {
+            // Whoever asked for a tunnel has a connection of its own.
+            self.unused_for = Duration::ZERO;
+        }
+        Ok(self.answered(outcome, patience))
     }
 
-    fn answered(mut self, response: Response<Incoming>, patience: Patience) -> Result<Answer, SendFailure> {
+    /// A 101: the connection is no HTTP any more, once the library has let go of it.
+    fn switched(
+        self,
+        response: Response<Incoming>,
+        asked: Option<&HeaderValue>,
+        ended: bool,
+    ) -> Result<Answer, SendFailure> {
         let refused = |why: &str| Err(SendFailure { error: UpstreamError::new(Fault::Protocol, why), unsent: None });
-        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return refused("the upstream switched protocols without being asked");
+        let Some(asked) = asked else { return refused("the upstream switched protocols without being asked") };
+        let mut named = response.headers().get_all(UPGRADE).iter();
+        let same = named.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(asked.as_bytes()));
+        if !same || named.next().is_some() {
+            return refused("the upstream switched to another protocol than it was asked for");
         }
+        if !ended {
+            return refused("the upstream switched protocols before the whole request was sent");
+        }
+        let (head, body) = response.into_parts();
+        Ok(Response::from_parts(head, AnswerBody::switched(body, self)))
+    }
+
+    /// The bytes of the connection after a 101, with those that were read behind its head.
+    pub(super) fn into_tunnel(mut self) -> Option<Tunnel> {
+        let connection = self.connection.take()?;
+        let parts = Pin::into_inner(connection.driver).into_parts();
+        Some(Tunnel { stream: parts.io.into_inner(), early: parts.read_buf, _lease: self })
+    }
+
+    fn answered(mut self, response: Response<Incoming>, patience: Patience) -> Answer {
         if let Some(connection) = self.connection.as_mut() {
             connection.keep_alive = promised_keep_alive(response.headers());
         }
         let endless = is_event_stream(response.headers());
         let (head, body) = response.into_parts();
         let idle = if endless { None } else { patience.body };
-        Ok(Response::from_parts(head, AnswerBody::new(body, self, idle)))
+        Response::from_parts(head, AnswerBody::new(body, self, idle))
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
@@ -239,7 +288,7 @@ impl Watch {
                 return Poll::Ready(UpstreamError::new(Fault::Timeout, why));
             }
             let now = progress.bytes();
-            if now == self.seen {
+            if now == self.seen && !progress.is_held_back() {
                 return Poll::Ready(stalled(limit, progress));
             }
             self.seen = now;
