@@ -6,48 +6,72 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Counts up to a limit. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    used: Arc<AtomicUsize>,
-    limit: Arc<AtomicUsize>,
+    count: Arc<Count>,
+}
+
+#[derive(Debug)]
+struct Count {
+    used: AtomicUsize,
+    limit: AtomicUsize,
 }
 
 /// A share of a [`Gate`], given back on drop.
 #[derive(Debug)]
 pub struct Share {
-    used: Arc<AtomicUsize>,
+    count: Arc<Count>,
     amount: usize,
 }
 
 impl Gate {
     /// A gate that lets `limit` through.
     pub fn new(limit: usize) -> Self {
-        Self { used: Arc::default(), limit: Arc::new(AtomicUsize::new(limit)) }
+        Self { count: Arc::new(Count { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }) }
     }
 
     /// Changes the limit; what is used stays used.
     pub fn set_limit(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Relaxed);
+        self.count.limit.store(limit, Ordering::Relaxed);
     }
 
     /// How much is used now.
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.count.used.load(Ordering::Relaxed)
     }
 
     /// Takes a share, or nothing when it would pass the limit.
     pub fn take(&self, amount: usize) -> Option<Share> {
-        let before = self.used.fetch_add(amount, Ordering::Relaxed);
-        let share = Share { used: self.used.clone(), amount };
-        (before.saturating_add(amount) <= self.limit.load(Ordering::Relaxed)).then_some(share)
+        let mut share = Share { count: self.count.clone(), amount: 0 };
+        share.grow(amount).then_some(share)
+    }
+}
+
+impl Share {
+    /// How much it is.
+    pub fn amount(&self) -> usize {
+        self.amount
+    }
+
+    /// Takes more; `false`, and no more, when that would pass the limit.
+    pub fn grow(&mut self, more: usize) -> bool {
+        let before = self.count.used.fetch_add(more, Ordering::Relaxed);
+        let fits = before.saturating_add(more) <= self.count.limit.load(Ordering::Relaxed);
+        if fits {
+            self.amount += more;
+        } else {
+            self.count.used.fetch_sub(more, Ordering::Relaxed);
+        }
+        fits
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.amount, Ordering::Relaxed);
+        self.count.used.fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -60,6 +84,9 @@ mod tests {
         assert!(gate.take(1).is_none());
         assert_eq!(gate.used(), 2);
         drop(one);
-        assert!(gate.take(1).is_some());
+        let mut again = gate.take(1).unwrap();
+        assert!(!again.grow(1) && again.amount() == 1);
+        drop((two, again));
+        assert_eq!(gate.used(), 0);
     }
 }

@@ -5,57 +5,72 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use super::failure::{Failure, Then};
-use super::gate::{Gate, Share};
+use super::gate::Share;
 use crate::observe::Outcome;
 
-/// Bytes taken from the common budget at a time.
-const STEP: usize = 64 * 1024;
+/// Memory set aside before the first byte of a body came, at most.
+const FIRST_PIECE: usize = 64 * 1024;
 
 /// A body in memory and its share of the budget.
 #[derive(Debug)]
 pub struct Held {
     /// The body.
     pub bytes: Bytes,
-    _shares: Vec<Share>,
+    _share: Share,
 }
 
-/// Reads a body to its end, at most `limit` bytes of it.
+/// The largest body that may be held, and the name of what is over it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// In bytes.
+    pub bytes: usize,
+    /// Over `limits.request_body`, or over `limits.signed_body`.
+    pub name: Outcome,
+}
+
+impl Bound {
+    fn too_large(self) -> Failure {
+        let limit = self.bytes;
+        let why = match self.name {
+            Outcome::BodyTooLargeToSign => {
+                format!("the signature covers the body, of which at most {limit} bytes are held (limits.signed_body)")
+            }
+            _ => format!("the request body has more than {limit} bytes (limits.request_body)"),
+        };
+        Failure { then: Then::Close, ..Failure::new(self.name, why) }
+    }
+}
+
+/// Reads a body to its end, at most what `bound` allows; `share` of the common budget grows with it.
 pub async fn hold(
     mut body: Incoming,
-    limit: usize,
-    budget: &Gate,
+    bound: Bound,
+    mut share: Share,
     silence: Option<std::time::Duration>,
 ) -> Result<Held, Failure> {
-    let too_large = || Failure {
-        then: Then::Close,
-        ..Failure::new(
-            Outcome::BodyTooLargeToSign,
-            format!("the signature covers the body, of which at most {limit} bytes are held (limits.signed_body)"),
-        )
-    };
     let announced = body.size_hint().exact();
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
+    if announced.is_some_and(|length| length > bound.bytes as u64) {
+        return Err(bound.too_large());
     }
-    let mut shares = Vec::new();
-    let mut taken = 0;
-    let mut whole = BytesMut::with_capacity(announced.map_or(0, |length| (length as usize).min(STEP)));
+    let mut whole = BytesMut::with_capacity(announced.map_or(0, |length| (length as usize).min(FIRST_PIECE)));
     while let Some(frame) = next_frame(&mut body, silence).await? {
         let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > limit {
-            return Err(too_large());
+        let length = whole.len() + data.len();
+        if length > bound.bytes {
+            return Err(bound.too_large());
         }
-        while taken < whole.len() + data.len() {
-            let share = budget.take(STEP).ok_or_else(|| Failure {
-                then: Then::Close,
-                ..Failure::overloaded("all held bodies together have reached limits.buffered")
-            })?;
-            shares.push(share);
-            taken += STEP;
+        let more = length.saturating_sub(share.amount());
+        if more > 0 && !share.grow(more) {
+            return Err(overloaded());
         }
         whole.extend_from_slice(&data);
     }
-    Ok(Held { bytes: whole.freeze(), _shares: shares })
+    Ok(Held { bytes: whole.freeze(), _share: share })
+}
+
+/// There is no room for one more held body.
+pub fn overloaded() -> Failure {
+    Failure { then: Then::Close, ..Failure::overloaded("all held bodies together have reached limits.buffered") }
 }
 
 async fn next_frame(

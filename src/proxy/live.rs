@@ -53,6 +53,8 @@ impl Live {
     /// The origin of a request on a route; `host` is what the request was matched by.
     pub fn origin(&self, pool: &Pool, route: usize, host: &str, client: Option<&Arc<TlsClient>>) -> Arc<Origin> {
         let config = &self.snapshot.plan.config.routes[route];
+        // Destinations, `connect_to` and certificates have IPv6 without brackets.
+        let host = host.trim_matches(['[', ']']);
         let upstream_host = config.upstream.host.as_deref().unwrap_or(host);
         let live = &self.routes[route];
         let identity = client.map_or(0, |client| client.id());

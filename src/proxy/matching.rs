@@ -131,6 +131,9 @@ fn by_name(way: Way, host: &str, found: &Found<'_, '_>) -> Matched {
 /// A way in that names its route: path and methods must still match.
 fn named(config: &Route, route: usize, path: &str, cut: usize, method: &Method) -> Result<Matched, Failure> {
     let rest = if path.len() == cut { "/" } else { &path[cut..] };
+    if cut > 0 && rest.starts_with("//") {
+        return Err(Failure::new(Outcome::BadRequest, format!("\"//\" after the prefix of route {}", config.name)));
+    }
     if !allows_path(config, rest) {
         return Err(Failure::no_route(format!("route {} does not allow this path", config.name)));
     }

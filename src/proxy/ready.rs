@@ -117,7 +117,9 @@ impl Ready<'_> {
     pub fn upstream_host(&self) -> String {
         let upstream = &self.route.upstream;
         let default = if upstream.tls { 443 } else { 80 };
-        let same = upstream.host.as_deref().is_none_or(|host| host == self.matched.host);
+        // A request names IPv6 with brackets, the configuration's model without.
+        let bare = self.matched.host.trim_matches(['[', ']']);
+        let same = upstream.host.as_deref().is_none_or(|host| host == bare);
         if same && upstream.port != default {
             format!("{}:{}", self.matched.host, upstream.port)
         } else {

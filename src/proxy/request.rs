@@ -1,6 +1,7 @@
 //! THE request path, top to bottom: check → match → tenant → credential → draft → body → sign → send → answer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, UPGRADE, VIA};
@@ -8,12 +9,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::Proxy;
 use super::answer::WorkerAnswer;
 use super::failure::{Failure, Then};
-use super::held::{Held, hold};
+use super::gate::Share;
+use super::held::{Bound, Held, hold, overloaded};
 use super::links::WayBack;
 use super::live::Live;
 use super::matching::{self, Entry};
@@ -108,7 +109,7 @@ fn asks_first(headers: &HeaderMap) -> Asking {
     if waits { Asking::Needed } else { Asking::NotNeeded }
 }
 
-fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<super::gate::Share>; 2], Failure> {
+fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<Share>; 2], Failure> {
     let all = proxy.in_flight.take(1).ok_or_else(|| Failure::overloaded("limits.in_flight requests are under way"))?;
     let own = live.routes[route].in_flight.take(1);
     let own = own.ok_or_else(|| Failure::overloaded("limits.in_flight requests of this route are under way"))?;
@@ -139,12 +140,14 @@ async fn take_body(
         let why = format!("the request body has {length} bytes, at most {limit} (limits.request_body)");
         return Err(Failure { then: Then::Close, ..Failure::new(Outcome::BodyTooLarge, why) });
     }
-    let covered = live.snapshot.plan.routes[ready.index].needs_body;
-    let replayable = length.is_some_and(|length| length <= limits.replay_body as u64);
-    let may_fall_back = ready.instances.iter().any(|instance| instance.fallback(proxy.clock.now()).is_some());
-    if covered || (replayable && may_fall_back) {
-        let limit = limits.request_body.map_or(limits.signed_body, |limit| limits.signed_body.min(limit as usize));
-        let held = hold(body, limit, &proxy.buffered, ready.route.timeouts.body).await?;
+    if let Some(share) = share_to_hold(proxy, live, ready, length)? {
+        let bound = match limits.request_body {
+            Some(limit) if limit < limits.signed_body as u64 => {
+                Bound { bytes: limit as usize, name: Outcome::BodyTooLarge }
+            }
+            _ => Bound { bytes: limits.signed_body, name: Outcome::BodyTooLargeToSign },
+        };
+        let held = hold(body, bound, share, ready.route.timeouts.body).await?;
         if length.is_none() {
             // What came in chunks leaves with its length.
             draft.headers.insert(CONTENT_LENGTH, HeaderValue::from(held.bytes.len()));
@@ -163,6 +166,19 @@ async fn take_body(
     Ok(Outgoing::Streamed(RequestBody::Streamed(streamed)))
 }
 
+/// Room for a body that must be held: for a signature, or, as long as there is room, for a second attempt.
+fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u64>) -> Result<Option<Share>, Failure> {
+    if live.snapshot.plan.routes[ready.index].needs_body {
+        return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);
+    }
+    let Some(length) = length.filter(|length| *length <= ready.route.limits.replay_body as u64) else {
+        return Ok(None);
+    };
+    let now = proxy.clock.now();
+    let may_fall_back = ready.instances.iter().any(|instance| instance.fallback(now).is_some());
+    Ok(if may_fall_back { proxy.buffered.take(length as usize) } else { None })
+}
+
 /// Sends, and once more with the previous secret where a rotation may have come too early for the upstream.
 async fn exchange(
     proxy: &Proxy,
@@ -179,7 +195,7 @@ async fn exchange(
         Outgoing::Streamed(RequestBody::Empty) => None,
         Outgoing::Streamed(body) => {
             let answer = attempt.once(draft, body, None, &newest, tally).await?;
-            note_acceptance(&newest, answer.status());
+            note_accepted(&answer, &newest);
             return Ok(answer);
         }
         Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)),
@@ -187,8 +203,7 @@ async fn exchange(
     let bytes = held.as_ref().map(|(bytes, _)| bytes);
     let spare = attempt.previous().map(|values| (values, draft.clone()));
     let answer = attempt.once(draft, held_body(bytes), bytes, &newest, tally).await?;
-    note_acceptance(&newest, answer.status());
-    if answer.status() != StatusCode::UNAUTHORIZED {
+    if note_accepted(&answer, &newest) == Word::Accepted {
         return Ok(answer);
     }
     let Some((values, draft)) = spare else { return Ok(answer) };
@@ -197,14 +212,22 @@ async fn exchange(
     attempt.once(draft, held_body(bytes), bytes, &values, tally).await
 }
 
-/// The first answer but 401 ends the fallback to the previous value.
-fn note_acceptance(newest: &[&Arc<Value>], status: StatusCode) {
-    use std::sync::atomic::Ordering;
-    for value in newest {
-        if status != StatusCode::UNAUTHORIZED && !value.accepted.load(Ordering::Relaxed) {
-            value.accepted.store(true, Ordering::Relaxed);
-        }
+/// What the upstream says of a credential.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Accepted,
+    Refused,
+}
+
+/// Anything but 401 ends the time of the value before.
+fn note_accepted(answer: &Answer, values: &[&Arc<Value>]) -> Word {
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        return Word::Refused;
     }
+    for value in values.iter().filter(|value| !value.accepted.load(Ordering::Relaxed)) {
+        value.accepted.store(true, Ordering::Relaxed);
+    }
+    Word::Accepted
 }
 
 fn held_body(bytes: Option<&Bytes>) -> RequestBody {
@@ -238,7 +261,7 @@ impl Attempt<'_> {
         for (instance, &index) in self.ready.instances.iter().zip(&self.ready.route.credentials) {
             if instance.fallback(now).is_some() {
                 let credential = &self.live.snapshot.credentials[index].name;
-                instance.fell_back.store(true, std::sync::atomic::Ordering::Relaxed);
+                instance.fell_back.store(true, Ordering::Relaxed);
                 self.proxy.metrics.credential(credential).fallbacks.inc();
                 tracing::warn!(
                     credential,
@@ -270,10 +293,10 @@ impl Attempt<'_> {
             }
         }
         loop {
-            let began = Instant::now();
             tally.attempts += 1;
+            tally.upstream_begins();
             let leased = self.proxy.pool.checkout(self.origin, freshness, timeouts.connect, timeouts.pool).await;
-            tally.upstream += began.elapsed();
+            tally.upstream_ends();
             let lease = leased?;
             if lease.peer_is_local() {
                 add_via(&mut draft.headers, &self.proxy.via_line);
@@ -281,9 +304,10 @@ impl Attempt<'_> {
             let used = lease.was_used();
             let request = self.seal(draft, signed, values)?.into_request(body);
             let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
-            let began = Instant::now();
-            let sent = lease.send(request, &tally.progress, patience).await;
-            tally.upstream += began.elapsed();
+            tally.upstream_begins();
+            let progress = tally.progress.clone();
+            let sent = lease.send(request, &progress, patience).await;
+            tally.upstream_ends();
             match sent {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => match failed.unsent {
@@ -354,6 +378,8 @@ fn note_worker_headers(headers: &HeaderMap, tally: &mut Tally) {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     tally.job = text(&JOB).map(|job| job.chars().take(JOB_LIMIT).collect());
     // W3C trace context: version-traceid-parentid-flags.
-    tally.trace_id =
-        text(&TRACEPARENT).and_then(|line| line.split('-').nth(1)).filter(|id| id.len() == 32).map(str::to_owned);
+    tally.trace_id = text(&TRACEPARENT)
+        .and_then(|line| line.split('-').nth(1))
+        .filter(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map(str::to_owned);
 }

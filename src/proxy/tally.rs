@@ -43,7 +43,9 @@ pub struct Tally {
     /// Whether the answer reached its end.
     pub complete: bool,
     /// From the start of an attempt to the head of its answer, all attempts together.
-    pub upstream: Duration,
+    upstream: Duration,
+    /// Since when the upstream is being waited for.
+    waiting_since: Option<Instant>,
     /// From the request's arrival to the answer's head.
     pub head_after: Option<Duration>,
     /// Shares of what is bounded; given back with the tally.
@@ -71,6 +73,7 @@ impl Tally {
             attempts: 0,
             complete: false,
             upstream: Duration::ZERO,
+            waiting_since: None,
             head_after: None,
             shares: [None, None],
         }
@@ -80,6 +83,16 @@ impl Tally {
     pub fn head(&mut self, status: u16) {
         self.status = Some(status);
         self.head_after = Some(self.started.elapsed());
+    }
+
+    /// What follows is the upstream's time, until [`Self::upstream_ends`] or the worker hangs up.
+    pub fn upstream_begins(&mut self) {
+        self.waiting_since = Some(Instant::now());
+    }
+
+    /// What follows is our own time.
+    pub fn upstream_ends(&mut self) {
+        self.upstream += self.waiting_since.take().map_or(Duration::ZERO, |since| since.elapsed());
     }
 
     fn outcome(&self) -> Outcome {
@@ -93,6 +106,7 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
+        self.upstream_ends();
         let outcome = self.outcome();
         let total = self.head_after.unwrap_or_else(|| self.started.elapsed());
         let own = total.saturating_sub(self.upstream);

@@ -6,7 +6,7 @@ mod tasks;
 mod view;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,10 +223,11 @@ fn check_secrets(config: &Config, problems: &[Problem]) -> Result<(), StartError
     }
     let dir = &config.secrets.dir;
     if let Err(error) = std::fs::read_dir(dir) {
-        let own = rustix::process::getuid().as_raw();
         return Err(StartError::Secrets(vec![format!(
-            "the secrets directory {} cannot be read by uid {own}: {error} (set [secrets] dir, or mount it; in Kubernetes give the pod an fsGroup)",
-            dir.display()
+            "the secrets directory {} cannot be read by uid {}: {error}{} (set [secrets] dir, or mount it; in Kubernetes give the pod an fsGroup)",
+            dir.display(),
+            rustix::process::getuid().as_raw(),
+            owner(dir)
         )]));
     }
     let line = |p: &Problem| {
@@ -239,6 +240,13 @@ fn check_secrets(config: &Config, problems: &[Problem]) -> Result<(), StartError
         )
     };
     Err(StartError::Secrets(problems.iter().map(line).collect()))
+}
+
+/// Mode and owner of what is there.
+fn owner(dir: &Path) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(found) = std::fs::metadata(dir) else { return String::new() };
+    format!(", mode {:04o}, owner {}:{}", found.mode() & 0o7777, found.uid(), found.gid())
 }
 
 fn random_key() -> Result<[u8; 32], StartError> {

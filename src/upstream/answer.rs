@@ -70,6 +70,11 @@ impl Body for AnswerBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
+                // Trailers are hop by hop here and not passed on; they are the end of the body.
+                if frame.is_trailers() {
+                    this.finish();
+                    return Poll::Ready(None);
+                }
                 if let Some(silence) = this.silence.as_mut() {
                     silence.last = Instant::now();
                 }

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody};
@@ -29,7 +29,36 @@ const READ_BUFFER: usize = 64 * 1024;
 /// Interim answers (1xx) of one request at most.
 const INTERIM_ANSWERS: u32 = 32;
 
-type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, RequestBody>>>;
+/// The library's side of a connection, which moves only when it is polled. Gone once it has ended: polled
+/// again it would go on in the middle of a message, and while it is there a request that it never took waits.
+struct Driver {
+    http: Option<Pin<Box<Http>>>,
+    at_end: AtEnd,
+    /// What is left of it, where that was asked for.
+    ended: Option<Pin<Box<Http>>>,
+}
+
+type Http = http1::Connection<TokioIo<Stream>, RequestBody>;
+
+/// What becomes of a connection that is no HTTP any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AtEnd {
+    Drop,
+    /// After a 101 its bytes are a tunnel.
+    Keep,
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        let Some(connection) = self.http.as_mut() else { return Poll::Ready(Ok(())) };
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_ready() {
+            let ended = self.http.take();
+            self.ended = ended.filter(|_| self.at_end == AtEnd::Keep);
+        }
+        polled
+    }
+}
 
 /// An open HTTP/1.1 connection.
 pub struct Connection {
@@ -58,7 +87,7 @@ impl Connection {
             .map_err(|error| classify(&error, "opening the connection"))?;
         Ok(Self {
             sender,
-            driver: Box::pin(driver),
+            driver: Driver { http: Some(Box::pin(driver)), at_end: AtEnd::Drop, ended: None },
             peer: connected.peer,
             opened: Instant::now(),
             keep_alive: None,
@@ -76,11 +105,11 @@ impl Connection {
 
     /// Reads what arrived meanwhile; `false` when the connection cannot take a request any more.
     pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driver.as_mut().poll(cx).is_pending() && self.sender.is_ready()
+        self.driver.poll(cx).is_pending() && self.sender.is_ready()
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.driver.as_mut().poll(cx)
+        self.driver.poll(cx)
     }
 }
 
@@ -162,16 +191,23 @@ impl Lease {
         let mut response = pin!(connection.sender.try_send_request(request));
         let driver = &mut connection.driver;
         let mut watch = Watch::new(patience);
-        let mut ended = false;
+        if protocol.is_some() {
+            driver.at_end = AtEnd::Keep;
+        }
         let outcome = poll_fn(|cx| {
-            let driven = driver.as_mut().poll(cx);
-            ended = driven.is_ready();
-            // Before the answer is looked at: all of them may have come in one read with it.
+            let driven = driver.poll(cx);
+            // First of all: one read can bring any number of them, and the answer behind them.
             if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
                 let why = format!("over {INTERIM_ANSWERS} interim answers");
                 return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
             }
-            if let Poll::Ready(answer) = response.as_mut().poll(cx) {
+            let mut answer = response.as_mut().poll(cx);
+            if answer.is_pending() && driven.is_ready() {
+                // Ended without an answer: only now does the library say so.
+                driver.ended = None;
+                answer = response.as_mut().poll(cx);
+            }
+            if let Poll::Ready(answer) = answer {
                 return Poll::Ready(answer.map_err(|failed| failed_send(failed, progress)));
             }
             if let Poll::Ready(Err(error)) = driven {
@@ -181,22 +217,20 @@ impl Lease {
         })
         .await?;
         if outcome.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return self.switched(outcome, protocol.as_ref(), ended);
+            return self.switched(outcome, protocol.as_ref());
         }
         if protocol.is_some() {
             // Whoever asked for a tunnel has a connection of its own.
             self.unused_for = Duration::ZERO;
+            if let Some(connection) = self.connection.as_mut() {
+                (connection.driver.at_end, connection.driver.ended) = (AtEnd::Drop, None);
+            }
         }
         Ok(self.answered(outcome, patience))
     }
 
     /// A 101: the connection is no HTTP any more, once the library has let go of it.
-    fn switched(
-        self,
-        response: Response<Incoming>,
-        asked: Option<&HeaderValue>,
-        ended: bool,
-    ) -> Result<Answer, SendFailure> {
+    fn switched(self, response: Response<Incoming>, asked: Option<&HeaderValue>) -> Result<Answer, SendFailure> {
         let refused = |why: &str| Err(SendFailure { error: UpstreamError::new(Fault::Protocol, why), unsent: None });
         let Some(asked) = asked else { return refused("the upstream switched protocols without being asked") };
         let mut named = response.headers().get_all(UPGRADE).iter();
@@ -204,7 +238,7 @@ impl Lease {
         if !same || named.next().is_some() {
             return refused("the upstream switched to another protocol than it was asked for");
         }
-        if !ended {
+        if self.connection.as_ref().is_none_or(|connection| connection.driver.ended.is_none()) {
             return refused("the upstream switched protocols before the whole request was sent");
         }
         let (head, body) = response.into_parts();
@@ -214,7 +248,7 @@ impl Lease {
     /// The bytes of the connection after a 101, with those that were read behind its head.
     pub(super) fn into_tunnel(mut self) -> Option<Tunnel> {
         let connection = self.connection.take()?;
-        let parts = Pin::into_inner(connection.driver).into_parts();
+        let parts = Pin::into_inner(connection.driver.ended?).into_parts();
         Some(Tunnel { stream: parts.io.into_inner(), early: parts.read_buf, _lease: self })
     }
 
@@ -264,37 +298,42 @@ struct Watch {
     timer: Option<Pin<Box<Sleep>>>,
     body_done: bool,
     seen: u64,
+    /// When the body moved last, then when it was done.
+    since: Instant,
 }
 
 impl Watch {
     fn new(patience: Patience) -> Self {
-        Self { patience, timer: None, body_done: false, seen: 0 }
+        Self { patience, timer: None, body_done: false, seen: 0, since: Instant::now() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Poll<UpstreamError> {
-        if !self.body_done && progress.is_done() {
-            self.body_done = true;
-            self.timer = None;
+        if !self.body_done {
+            let now = progress.bytes();
+            if progress.is_done() {
+                (self.body_done, self.timer, self.since) = (true, None, Instant::now());
+            } else if now != self.seen || progress.is_held_back() {
+                (self.seen, self.since) = (now, Instant::now());
+            }
         }
         let limit = if self.body_done { self.patience.response } else { self.patience.body };
         let Some(limit) = limit else { return Poll::Pending };
         loop {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+            let due = self.since + limit;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if self.body_done {
-                let why = format!("no answer within {limit:?} (timeouts.response)");
-                return Poll::Ready(UpstreamError::new(Fault::Timeout, why));
+            if Instant::now() >= due {
+                return Poll::Ready(if self.body_done { too_late(limit) } else { stalled(limit, progress) });
             }
-            let now = progress.bytes();
-            if now == self.seen && !progress.is_held_back() {
-                return Poll::Ready(stalled(limit, progress));
-            }
-            self.seen = now;
             self.timer = None;
         }
     }
+}
+
+fn too_late(limit: Duration) -> UpstreamError {
+    UpstreamError::new(Fault::Timeout, format!("no answer within {limit:?} (timeouts.response)"))
 }
 
 fn stalled(limit: Duration, progress: &Progress) -> UpstreamError {
