@@ -92,6 +92,7 @@ impl Reloader {
         log::set_level(plan.config.log.level);
         self.proxy.in_flight.set_limit(plan.config.limits.in_flight);
         self.proxy.buffered.set_limit(plan.config.limits.buffered);
+        self.proxy.pool.set_dns(&plan.config.dns);
         self.apply(plan, set, &live);
         self.proxy.metrics.config_reloaded(ConfigReload::Ok);
         ReloadView { result: ReloadResult::Ok, generation: set.generation, messages: Vec::new() }

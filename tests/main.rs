@@ -8,4 +8,5 @@ mod house;
 mod leaks;
 mod rotation;
 mod support;
+mod way_out;
 mod ways_in;

@@ -9,7 +9,7 @@ use super::credential;
 use super::credential_hmac::Hole;
 use super::diagnostic::Diagnostic;
 use super::fields::Mistakes;
-use super::model::{Admin, Credential, Listen, Route, Span, Spanned};
+use super::model::{Admin, Credential, Listen, Route, Span, Spanned, Trust};
 use super::route::Declared;
 use crate::secret::name::NamePattern;
 use crate::sign::Slot;
@@ -222,20 +222,29 @@ pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared<'_
 }
 
 /// A file is read as one kind of secret: text, or certificate and key.
-pub(super) fn kinds(routes: &[Declared], credentials: &[credential::Declared<'_>], admin: &Admin, mistakes: &Mistakes) {
+pub(super) fn kinds(
+    routes: &[Declared],
+    credentials: &[credential::Declared<'_>],
+    egress: Option<&Credential>,
+    admin: &Admin,
+    trust: &Trust,
+    mistakes: &Mistakes,
+) {
     let mut text: HashMap<&str, String> = HashMap::new();
     text.extend(admin.token.iter().map(|token| (token.value.as_str(), "[admin] token".to_owned())));
-    for credential in credentials.iter().filter_map(|c| c.made.as_ref()) {
+    for credential in credentials.iter().filter_map(|c| c.made.as_ref()).chain(egress) {
         let owner = format!("credential `{}`", credential.name);
         text.extend(credential.signer.requirements().iter().map(|need| (need.pattern.as_str(), owner.clone())));
     }
-    for route in routes.iter().filter_map(|r| r.made.as_ref()) {
+    let of_routes = routes.iter().filter_map(|r| r.made.as_ref()).flat_map(|route| {
         let tls = &route.tls;
         let names: [&Option<Spanned<NamePattern>>; 3] = [&tls.client_cert, &tls.client_key, &tls.ca];
-        for name in names.into_iter().flatten() {
-            let Some(owner) = text.get(name.value.as_str()) else { continue };
-            let message = format!("the secret \"{}\" is a key or certificate here and a text in {owner}", name.value);
-            mistakes.hinted(name.span.clone(), message, "keep them in two files; kinds of secrets do not mix");
-        }
+        names.into_iter().flatten()
+    });
+    let roots: &[Spanned<NamePattern>] = if let Trust::Secrets(names) = trust { names } else { &[] };
+    for name in of_routes.chain(roots) {
+        let Some(owner) = text.get(name.value.as_str()) else { continue };
+        let message = format!("the secret \"{}\" is a key or certificate here and a text in {owner}", name.value);
+        mistakes.hinted(name.span.clone(), message, "keep them in two files; kinds of secrets do not mix");
     }
 }

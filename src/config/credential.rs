@@ -277,6 +277,32 @@ fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     Some((Signer::Basic(Basic::new(username?, password.value)), places))
 }
 
+/// The `username` and `password` of a table that is no credential by itself, where it has them.
+pub(super) fn of_proxy(fields: &Fields<'_, '_>, name: &str, text: &str) -> Option<Credential> {
+    let mistakes = fields.mistakes();
+    match (fields.value("username"), fields.value("password")) {
+        (None, None) => return None,
+        (Some(_), Some(_)) => {}
+        (user, _) => {
+            let (there, missing, hint) = match user {
+                Some(_) => ("username", "password", "add password = { secret = \"NAME\" }"),
+                None => ("password", "username", "add username = \"NAME\""),
+            };
+            mistakes.hinted(fields.span_of(there), format!("`{there}` needs `{missing}`"), hint);
+        }
+    }
+    let (signer, places) = basic(fields)?;
+    let span = fields.span_of("password");
+    let secret_spans = secret_spans(&signer, &places, text, &span);
+    for (need, span) in signer.requirements().iter().zip(&secret_spans) {
+        if need.pattern.as_static().is_none() {
+            let message = "this credential belongs to no route, so the names of its secrets cannot have variables";
+            mistakes.hinted(span.clone(), message, "write a plain name such as \"egress/password\"");
+        }
+    }
+    Some(Credential { name: name.to_owned(), span, signer: Arc::new(signer), secret_spans })
+}
+
 /// Where each secret of a signer was named: its own key, or `secret:NAME` within a template.
 fn secret_spans(signer: &Signer, places: &Places, text: &str, fallback: &Span) -> Vec<Span> {
     let span = |place: &Place, pattern: &NamePattern| {

@@ -340,7 +340,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    fn secret_name(&self, text: &str, span: Span) -> Option<Spanned<NamePattern>> {
+    /// The name of a secret, written bare.
+    pub(super) fn secret_name(&self, text: &str, span: Span) -> Option<Spanned<NamePattern>> {
         match NamePattern::parse(text) {
             Ok(value) => Some(Spanned { value, span }),
             Err(error) => {

@@ -1,8 +1,9 @@
 //! Every key of `proxy.toml`: the one table that the reader checks against and that
-//! `docs/CONFIGURATION.md` is printed from. Credentials and routes are in `keys_route.rs`.
+//! `docs/CONFIGURATION.md` is printed from. Credentials and routes are in `keys_route.rs`, the way out is in `keys_net.rs`.
 
 use std::time::Duration;
 
+use super::keys_net::{DNS, EGRESS, TLS_TRUST};
 use super::keys_route::{CREDENTIAL, ROUTE};
 use super::schema::{Fallback, Key, Kind, Section};
 
@@ -47,11 +48,14 @@ pub(super) static ROOT: Section = Section {
             "connect_to",
             Kind::Map("`\"host:port\" = \"host:port\"`"),
             Absent,
-            "connects elsewhere than the upstream's address says; only the TCP destination changes, the names in TLS, Host and signatures stay",
+            "connects elsewhere than the upstream's address says; only the TCP destination changes, the names in TLS, Host and signatures stay. A loopback address as destination is allowed when it is written as such or as `localhost`",
         ),
+        key("tls", Kind::Table(&TLS_TRUST), Absent, "whom to trust"),
+        key("dns", Kind::Table(&DNS), Absent, "how names are resolved"),
+        key("egress", Kind::Table(&EGRESS), Absent, "a proxy that leads out of the network"),
         key("playground", Kind::Table(&PLAYGROUND), Absent, "a built-in upstream to try things out"),
     ],
-    later: &["intercept", "tls", "dns", "egress", "state", "events", "audit", "recipes", "client", "webhook"],
+    later: &["intercept", "state", "events", "audit", "recipes", "client", "webhook"],
     example: "",
 };
 

@@ -189,7 +189,7 @@ static TENANT: Section = Section {
 };
 
 static TLS: Section = Section {
-    title: "tls",
+    title: "tls of a route",
     help: "The values of `client_cert`, `client_key` and `ca` are names of secrets, never paths.",
     keys: &[
         key("client_cert", Kind::SecretName, Absent, "PEM certificate chain; may hold the key as well"),
@@ -197,8 +197,14 @@ static TLS: Section = Section {
         key("ca", Kind::SecretName, Absent, "PEM bundle that replaces the public roots"),
         key("server_name", Kind::Text("a host name"), Absent, "the name for SNI and verification; absent: the host"),
         key("min", Kind::Choice(&["1.2", "1.3"]), Is("1.2"), "the lowest TLS version"),
+        key(
+            "pin",
+            Kind::Texts("\"sha256/\" and a digest in base64"),
+            Absent,
+            "SHA-256 of public keys (SubjectPublicKeyInfo), of which the verified chain must have one: the upstream's own, an intermediate's or the root's. Checked beside chain and name, never instead",
+        ),
     ],
-    later: &["pin"],
+    later: &[],
     example: "",
 };
 

@@ -1,8 +1,8 @@
 //! `proxy.toml`: text in, [`model::Config`] and every mistake out.
 //!
 //! [`load`] reads a file, [`parse`] a text; `run`, `check`, `explain`, reload and tests use these
-//! two alone. `keys` and `keys_route` are the one table of all keys, `fields` reads against it,
-//! `sections`, `credential` and `route` make values, `check` compares them with one another,
+//! two alone. `keys`, `keys_net` and `keys_route` are the one table of all keys, `fields` reads against
+//! it, `sections`, `net`, `credential` and `route` make values, `check` compares them with one another,
 //! `diagnostic` prints. Whether a secret exists and is good is `snapshot`'s question.
 
 mod check;
@@ -12,14 +12,18 @@ pub mod diagnostic;
 mod fields;
 mod hints;
 mod keys;
+mod keys_net;
 mod keys_route;
 mod literal;
 pub mod model;
+mod model_net;
+mod net;
 mod reference;
 mod route;
 mod schema;
 mod sections;
 mod source;
+mod system_roots;
 mod units;
 
 #[cfg(test)]
@@ -105,7 +109,12 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     check::ambiguous(&routes, text, mistakes);
     check::together(&routes, &credentials, mistakes);
     check::unused(&routes, &credentials, mistakes);
-    check::kinds(&routes, &credentials, &admin, mistakes);
+    let trust = net::trust(&root.table("tls"));
+    let dns = net::dns(&root.table("dns"));
+    let (egress, egress_credential) = net::egress(&root.table("egress"), text, credentials.len());
+    let connect_to = sections::connect_to(&root);
+    net::clear_text(&routes, egress.as_ref(), &connect_to, mistakes);
+    check::kinds(&routes, &credentials, egress_credential.as_ref(), &admin, &trust, mistakes);
     Some(Config {
         source: Arc::new(Source { name: String::new(), text: String::new(), folder: folder.to_owned() }),
         listen,
@@ -115,9 +124,16 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
         admin,
         limits: sections::limits(&root.table("limits")),
         drain: sections::drain(&root.table("drain")),
-        connect_to: sections::connect_to(&root),
+        connect_to,
+        trust,
+        dns,
+        egress,
         playground,
-        credentials: credentials.into_iter().map(|c| c.made).collect::<Option<_>>()?,
+        credentials: credentials
+            .into_iter()
+            .map(|c| c.made)
+            .chain(egress_credential.map(Some))
+            .collect::<Option<_>>()?,
         routes: routes.into_iter().map(|r| r.made).collect::<Option<_>>()?,
     })
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::route::host::HostPattern;
 use crate::secret::name::NamePattern;
 use crate::sign::Signer;
-pub use crate::tls::TlsVersion;
+pub use crate::tls::{Pin, TlsVersion};
+
+pub use super::model_net::{Dns, Egress, NoProxy, Trust};
 
 /// A place in `proxy.toml`, in bytes.
 pub type Span = Range<usize>;
@@ -47,9 +49,15 @@ pub struct Config {
     pub drain: Drain,
     /// `[connect_to]`: upstream `host:port` (lower case) to the `host:port` to connect to instead.
     pub connect_to: Vec<(Authority, Authority)>,
+    /// `[tls] roots`
+    pub trust: Trust,
+    /// `[dns]`
+    pub dns: Dns,
+    /// `[egress]`
+    pub egress: Option<Egress>,
     /// `[playground]`: the built-in upstream for newcomers, where configured.
     pub playground: Option<SocketAddr>,
-    /// `[credential.*]`, in the order of the file.
+    /// `[credential.*]`, in the order of the file; last, where it has one, that of `[egress]`.
     pub credentials: Vec<Credential>,
     /// `[[route]]`, in the order of the file.
     pub routes: Vec<Route>,
@@ -284,6 +292,8 @@ pub struct RouteTls {
     pub server_name: Option<String>,
     /// Minimum version; default 1.2.
     pub min: TlsVersion,
+    /// Keys of which the chain must have one, in order; empty pins nothing.
+    pub pins: Vec<Pin>,
 }
 
 /// `timeouts` of a route; `None` is `"none"`.

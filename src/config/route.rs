@@ -438,6 +438,7 @@ fn tls(fields: &Fields<'_, '_>, given: bool, upstream: Option<&Upstream>) -> Rou
         ca: fields.secret("ca"),
         server_name: fields.text("server_name").and_then(|text| server_name(&text, mistakes)),
         min: if fields.choice("min") == "1.3" { TlsVersion::V1_3 } else { TlsVersion::V1_2 },
+        pins: super::net::pins(fields),
     };
     for name in [&tls.client_cert, &tls.client_key, &tls.ca].into_iter().flatten() {
         fixed_name(name, mistakes);

@@ -145,6 +145,19 @@ fn every_key_can_be_written() {
     assert_eq!(config.drain.delay, std::time::Duration::from_millis(250));
     assert_eq!(config.connect_to[0].0, model::Authority { host: "oauth.example.com".into(), port: 443 });
     assert_eq!(config.playground, Some("[::1]:8443".parse().unwrap()));
+    let model::Trust::Secrets(roots) = &config.trust else { panic!("{:?}", config.trust) };
+    assert_eq!(
+        roots.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(),
+        ["corporate/ca.crt", "partner/ca.crt"]
+    );
+    let servers = vec!["1.1.1.1:53".parse().unwrap(), "[2606:4700:4700::1111]:5353".parse().unwrap()];
+    assert_eq!(config.dns, model::Dns { hosts_file: false, servers });
+    let egress = config.egress.as_ref().unwrap();
+    assert_eq!((egress.proxy.host.as_str(), egress.proxy.port), ("proxy.corp", 3128));
+    assert_eq!(egress.no_proxy[1], model::NoProxy::Suffix(".internal".into()));
+    assert_eq!(config.credentials[egress.credential.unwrap()].name, "egress:proxy");
+    // SHA-256 of nothing in base64, by openssl.
+    assert_eq!(config.routes[0].tls.pins[1].to_string(), "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
     assert_eq!((config.routes[0].timeouts.response, config.routes[0].limits.request_body), (None, Some(1 << 30)));
     assert_eq!(
         config.routes[2].upstream,

@@ -111,7 +111,7 @@ impl Failure {
 impl From<UpstreamError> for Failure {
     fn from(error: UpstreamError) -> Self {
         let name = match error.fault {
-            Fault::Unreachable => Outcome::UpstreamUnreachable,
+            Fault::Unreachable | Fault::Forbidden => Outcome::UpstreamUnreachable,
             Fault::Tls => Outcome::UpstreamTls,
             Fault::Protocol => Outcome::UpstreamProtocol,
             Fault::Timeout => Outcome::UpstreamTimeout,

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use super::egress::egress;
 use super::gate::Gate;
 use crate::config::model::Authority;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::snapshot::Snapshot;
 use crate::snapshot::identity::TlsClient;
 use crate::snapshot::plan::Plan;
+use crate::upstream::address::Naming;
 use crate::upstream::connect::{Destination, Security};
+use crate::upstream::egress::Egress;
 use crate::upstream::pool::{Origin, OriginKey, Pool};
 
 /// What a request loads once.
@@ -22,6 +25,7 @@ pub struct Live {
     /// In the order of the configuration's routes; kept over rotations.
     pub routes: Arc<Vec<RouteLive>>,
     connect_to: HashMap<Authority, Authority>,
+    egress: Option<Arc<Egress>>,
 }
 
 /// What belongs to a route while its configuration stands.
@@ -47,7 +51,8 @@ impl Live {
             None => Arc::new(routes(plan, previous, metrics)),
         };
         let connect_to = plan.config.connect_to.iter().cloned().collect();
-        Self { routes, connect_to, snapshot }
+        let egress = egress(&snapshot, previous.and_then(|live| live.egress.as_ref()));
+        Self { routes, connect_to, egress, snapshot }
     }
 
     /// The origin of a request on a route; `host` is what the request was matched by.
@@ -60,18 +65,43 @@ impl Live {
         let identity = client.map_or(0, |client| client.id());
         if let Some(known) = &*live.origin.load() {
             let (key, origin) = &**known;
-            if key.identity == identity && (config.host.is_exact() || key_is_for(key, upstream_host, &config.tls, host))
+            if key.identity == identity
+                && self.leads_as_now(key)
+                && (config.host.is_exact() || key_is_for(key, upstream_host, &config.tls, host))
             {
                 return origin.clone();
             }
         }
         let wanted = Authority { host: upstream_host.to_owned(), port: config.upstream.port };
-        let target = self.connect_to.get(&wanted).unwrap_or(&wanted);
+        let moved = self.connect_to.get(&wanted);
+        let target = moved.unwrap_or(&wanted);
+        // What a request fills in names nothing, however it is written.
+        let written = moved.is_some() || config.upstream.host.is_some() || config.host.is_exact();
+        let naming = if written { Naming::of(&target.host) } else { Naming::Name };
+        let egress = self.egress_to(&target.host).filter(|_| config.upstream.tls);
         let server_name = client.map(|_| Arc::from(config.tls.server_name.as_deref().unwrap_or(host)));
-        let key = OriginKey { host: target.host.as_str().into(), port: target.port, server_name, identity };
-        let origin = pool.origin(&key, client, || destination(&key, client));
+        let key = OriginKey {
+            host: target.host.as_str().into(),
+            port: target.port,
+            server_name,
+            identity,
+            naming,
+            egress: egress.map_or(0, |egress| egress.id()),
+        };
+        let origin = pool.origin(&key, client, || destination(&key, client, egress));
         live.origin.store(Some(Arc::new((key, origin.clone()))));
         origin
+    }
+
+    /// The egress proxy, where the way to this host leads through it.
+    fn egress_to(&self, host: &str) -> Option<&Arc<Egress>> {
+        let config = self.snapshot.plan.config.egress.as_ref()?;
+        self.egress.as_ref().filter(|_| config.leads_to(host))
+    }
+
+    /// Whether a key of this plan still names the way there: direct ones do, others by the proxy as it is now.
+    fn leads_as_now(&self, key: &OriginKey) -> bool {
+        key.egress == 0 || self.egress.as_ref().is_some_and(|egress| egress.id() == key.egress)
     }
 
     /// Connections of a route: with a request on them, and unused.
@@ -91,7 +121,7 @@ fn key_is_for(key: &OriginKey, upstream_host: &str, tls: &crate::config::model::
     }
 }
 
-fn destination(key: &OriginKey, client: Option<&Arc<TlsClient>>) -> Destination {
+fn destination(key: &OriginKey, client: Option<&Arc<TlsClient>>, egress: Option<&Arc<Egress>>) -> Destination {
     let security = match client.zip(key.server_name.as_deref()) {
         None => Security::Plain,
         Some((client, name)) => match crate::tls::server_name(name) {
@@ -99,7 +129,7 @@ fn destination(key: &OriginKey, client: Option<&Arc<TlsClient>>) -> Destination 
             Err(_) => Security::Impossible,
         },
     };
-    Destination { host: key.host.clone(), port: key.port, security }
+    Destination { host: key.host.clone(), port: key.port, naming: key.naming, egress: egress.cloned(), security }
 }
 
 fn routes(plan: &Plan, previous: Option<&Live>, metrics: &Metrics) -> Vec<RouteLive> {

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod browser;
+mod egress;
 pub mod failure;
 pub mod gate;
 pub mod guard;

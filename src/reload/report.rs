@@ -158,7 +158,7 @@ pub(super) fn config_diff(old: &Config, new: &Config) {
 /// What a route says, without where it stands in the file.
 fn shape_of(config: &Config, route: &Route) -> String {
     let Route { host, path, methods, prefix, listen, upstream, tenant, tls, timeouts, limits, credentials, .. } = route;
-    let identity = IdentitySpec::of(tls);
+    let identity = IdentitySpec::of(tls, &config.trust);
     let server_name = &tls.server_name;
     let names: Vec<&str> = credentials.iter().map(|&index| config.credentials[index].name.as_str()).collect();
     format!(

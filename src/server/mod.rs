@@ -140,6 +140,7 @@ impl Server {
         let own: Vec<SocketAddr> =
             bound.iter().filter_map(Bound::local_addr).chain(addr(&admin)).chain(addr(&health)).collect();
         proxy.pool.set_own_addresses(own);
+        proxy.pool.set_dns(&config.dns);
 
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let view = Arc::new(View::new(proxy.clone(), listeners.clone(), commands.clone(), &set));

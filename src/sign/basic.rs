@@ -43,7 +43,8 @@ impl Basic {
         &self.requirements
     }
 
-    pub(super) fn sign(&self, keys: &[Material]) -> Result<Injection, SignError> {
+    /// `Authorization: Basic ..`, whatever the request is.
+    pub fn sign(&self, keys: &[Material]) -> Result<Injection, SignError> {
         let (username, password) = match (&self.username, keys) {
             (Some(name), [Material::Text(password), ..]) => (name.as_str(), text_of(password)?),
             (None, [Material::Text(name), Material::Text(password), ..]) => (text_of(name)?, text_of(password)?),

@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use super::Moment;
 use super::health::{Health, Problem};
 use crate::clock::Timestamp;
-use crate::config::model::{OnMissing, RouteTls, TlsVersion};
+use crate::config::model::{OnMissing, RouteTls, TlsVersion, Trust};
 use crate::secret::name::NamePattern;
 use crate::secret::set::SecretSet;
 use crate::secret::value::BadReason;
@@ -24,18 +24,36 @@ pub struct IdentitySpec {
     pub client_cert: Option<NamePattern>,
     /// PEM key.
     pub client_key: Option<NamePattern>,
-    /// PEM roots; `None` is the public ones.
-    pub ca: Option<NamePattern>,
+    /// PEM roots, together; empty is those of [`IdentitySpec::system`], else the public ones.
+    pub ca: Vec<NamePattern>,
+    /// The platform's roots, where they are trusted.
+    pub system: Option<SystemRoots>,
     /// Minimum version.
     pub min: TlsVersion,
+    /// Keys of which the upstream's chain must have one; empty pins nothing.
+    pub pins: Vec<tls::Pin>,
     /// The first route that uses it; names the identity in messages.
     pub first_route: String,
 }
 
+/// Roots that are the same when their digests are.
+#[derive(Clone, Debug)]
+pub struct SystemRoots {
+    roots: tls::Roots,
+    digest: [u8; 32],
+}
+
+impl IdentitySpec {
+    /// What makes two routes share an identity; all but the name of the first route.
+    fn key(&self) -> impl Eq + std::hash::Hash {
+        let system = self.system.as_ref().map(|system| &system.digest);
+        (&self.client_cert, &self.client_key, &self.ca, system, self.min, &self.pins)
+    }
+}
+
 impl PartialEq for IdentitySpec {
     fn eq(&self, other: &Self) -> bool {
-        (&self.client_cert, &self.client_key, &self.ca, self.min)
-            == (&other.client_cert, &other.client_key, &other.ca, other.min)
+        self.key() == other.key()
     }
 }
 
@@ -43,22 +61,32 @@ impl Eq for IdentitySpec {}
 
 impl std::hash::Hash for IdentitySpec {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (&self.client_cert, &self.client_key, &self.ca, self.min).hash(state);
+        self.key().hash(state);
     }
 }
 
 impl IdentitySpec {
-    /// The identity of a route's `tls` table.
-    pub fn of(tls: &RouteTls) -> Self {
+    /// The identity of a route's `tls` table, where it leaves `trust` to `[tls] roots`.
+    pub fn of(tls: &RouteTls, trust: &Trust) -> Self {
         let name =
             |spanned: &Option<crate::config::model::Spanned<NamePattern>>| spanned.as_ref().map(|s| s.value.clone());
         let client_cert = name(&tls.client_cert);
+        let (ca, system) = match (name(&tls.ca), trust) {
+            (Some(own), _) => (vec![own], None),
+            (None, Trust::Bundled) => (Vec::new(), None),
+            (None, Trust::Secrets(names)) => (names.iter().map(|name| name.value.clone()).collect(), None),
+            (None, Trust::System(roots)) => {
+                (Vec::new(), Some(SystemRoots { roots: roots.clone(), digest: roots.digest() }))
+            }
+        };
         Self {
             // One file may hold both.
             client_key: name(&tls.client_key).or_else(|| client_cert.clone()),
             client_cert,
-            ca: name(&tls.ca),
+            ca,
+            system,
             min: tls.min,
+            pins: tls.pins.clone(),
             first_route: String::new(),
         }
     }
@@ -136,7 +164,7 @@ impl IdentityState {
         moment: Moment,
     ) -> Arc<Self> {
         let digest = |name: &Option<NamePattern>| name.as_ref().map_or([0; 32], |name| set.digest(name.as_str()));
-        let digests = [digest(&spec.client_cert), digest(&spec.client_key), digest(&spec.ca)];
+        let digests = [digest(&spec.client_cert), digest(&spec.client_key), digest_of_all(&spec.ca, set)];
         if let Some(before) = before
             && before.digests == digests
             && before.spec.first_route == spec.first_route
@@ -153,12 +181,12 @@ impl IdentityState {
             |pair| Some(pair.not_after()),
         );
         let (roots, good_roots) = half(
-            spec.ca.as_ref(),
+            spec.ca.first(),
             before.and_then(|b| b.roots.as_ref().zip(b.good_roots.as_ref())),
             on_missing,
             set.generation,
             moment,
-            |ca| load_roots(ca, set),
+            |_| load_roots(&spec.ca, set),
             |_| None,
         );
         let client = Self::client(spec, before, good_pair.as_ref(), good_roots.as_ref());
@@ -179,20 +207,21 @@ impl IdentityState {
         if let Some(old) = before.filter(|old| same(old)) {
             return old.client.clone();
         }
-        let complete = spec.client_cert.is_some() == pair.is_some() && spec.ca.is_some() == roots.is_some();
+        let complete = spec.client_cert.is_some() == pair.is_some() && spec.ca.is_empty() == roots.is_none();
         if !complete {
             return None;
         }
         let public;
-        let roots = match roots {
-            Some(roots) => roots,
-            None => {
+        let roots = match (roots, &spec.system) {
+            (Some(roots), _) => roots.as_ref(),
+            (None, Some(system)) => &system.roots,
+            (None, None) => {
                 public = tls::Roots::public();
                 &public
             }
         };
         // Fails only for combinations of versions and algorithms that `min` does not admit.
-        let config = tls::client_config(roots, pair.map(Arc::as_ref), spec.min).ok()?;
+        let config = tls::client_config(roots, pair.map(Arc::as_ref), spec.min, &spec.pins).ok()?;
         Some(Arc::new(TlsClient {
             id: next_id(),
             config,
@@ -295,8 +324,19 @@ fn load_pair(cert: &NamePattern, key: &NamePattern, set: &SecretSet, now: Timest
     Ok((identity, digest))
 }
 
-fn load_roots(name: &NamePattern, set: &SecretSet) -> Loaded<tls::Roots> {
-    let bytes = set.content(name.as_str()).map_err(|reason| (name.clone(), reason))?;
-    let roots = tls::Roots::load(bytes).map_err(|reason| (name.clone(), reason))?;
-    Ok((roots, set.digest(name.as_str())))
+/// All or nothing: a bundle that cannot be used keeps the last good ones of all.
+fn load_roots(names: &[NamePattern], set: &SecretSet) -> Loaded<tls::Roots> {
+    let load = |name: &NamePattern| {
+        set.content(name.as_str()).and_then(tls::Roots::load).map_err(|reason| (name.clone(), reason))
+    };
+    let bundles = names.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    Ok((tls::Roots::join(bundles), digest_of_all(names, set)))
+}
+
+fn digest_of_all(names: &[NamePattern], set: &SecretSet) -> [u8; 32] {
+    let mut all = [0u8; 32];
+    for name in names {
+        all.iter_mut().zip(set.digest(name.as_str())).for_each(|(a, b)| *a = a.rotate_left(1) ^ b);
+    }
+    all
 }

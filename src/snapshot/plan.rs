@@ -74,7 +74,8 @@ impl Plan {
             credential.signer.requirements().iter().map(|requirement| (requirement.pattern.clone(), TEXT_LIMIT))
         });
         let pems = self.identities.iter().flat_map(|spec| {
-            [&spec.client_cert, &spec.client_key, &spec.ca].into_iter().flatten().map(|name| (name.clone(), PEM_LIMIT))
+            let pair = [&spec.client_cert, &spec.client_key].into_iter().flatten();
+            pair.chain(&spec.ca).map(|name| (name.clone(), PEM_LIMIT))
         });
         let admin = self.config.admin.token.iter().map(|token| (token.value.clone(), TEXT_LIMIT));
         texts.chain(pems).chain(admin).collect()
@@ -101,7 +102,8 @@ impl Identities {
 
 fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> RoutePlan {
     let signers = || route.credentials.iter().filter_map(|&index| config.credentials.get(index)).map(|c| &c.signer);
-    let identity = route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls), &route.name));
+    let identity =
+        route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), &route.name));
     RoutePlan {
         identity,
         slots: signers().flat_map(|signer| signer.slots().iter().cloned()).collect(),

@@ -7,7 +7,8 @@ use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 
-use super::{Identity, Roots, TlsFailure, provider};
+use super::pin::PinnedVerifier;
+use super::{Identity, Pin, Roots, TlsFailure, provider};
 
 /// TLS sessions that one configuration keeps for resumption.
 const SESSIONS: usize = 64;
@@ -28,11 +29,13 @@ pub struct NotAServerName;
 
 /// A configuration for one identity and one set of roots: always verifies, offers `http/1.1`,
 /// sends no early data. Each call makes a session store of its own, so that a session which an
-/// old identity began is never resumed under a new one: one call for each generation.
+/// old identity began is never resumed under a new one: one call for each generation. With `pins`,
+/// the chain must contain one of these keys as well; an empty list pins nothing.
 pub fn client_config(
     roots: &Roots,
     identity: Option<&Identity>,
     min: TlsVersion,
+    pins: &[Pin],
 ) -> Result<Arc<ClientConfig>, TlsFailure> {
     let versions = match min {
         TlsVersion::V1_2 => &[&TLS13, &TLS12][..],
@@ -40,8 +43,13 @@ pub fn client_config(
     };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
-        .map_err(|error| TlsFailure::of(&error))?
-        .with_root_certificates(roots.store());
+        .map_err(|error| TlsFailure::of(&error))?;
+    let builder = if pins.is_empty() {
+        builder.with_root_certificates(roots.store())
+    } else {
+        // It does all that the default one does, and refuses more.
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(PinnedVerifier::new(roots, pins)?))
+    };
     let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
         None => builder.with_no_client_auth(),

@@ -2,7 +2,10 @@
 //!
 //! Used for `upstream_tls` answers, log lines and `check`.
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
+
+use super::Pin;
+use super::pin::Unpinned;
 
 /// Why a TLS connection did not come about, or ended at its first read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -22,6 +25,9 @@ pub enum TlsFailure {
     /// Revocation.
     #[error("the upstream's certificate has been revoked")]
     Revoked,
+    /// A good certificate, and none of the keys that the route pins.
+    #[error("no key in the upstream's certificate chain is pinned by the route (tls.pin); its own key is {0}")]
+    Unpinned(Pin),
     /// Purpose, encoding, or a CA's certificate used as a server's.
     #[error("the upstream's certificate cannot be used")]
     BadCertificate,
@@ -73,6 +79,10 @@ impl TlsFailure {
             // A root of the same name with another key shows as a bad signature.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::NameMismatch,
+            CertificateError::Other(OtherError(other)) => match other.downcast_ref::<Unpinned>() {
+                Some(Unpinned(own)) => Self::Unpinned(*own),
+                None => Self::BadCertificate,
+            },
             _ => Self::BadCertificate,
         }
     }

@@ -1,13 +1,15 @@
 //! From PEM bytes to rustls configurations: pure, no files, no clock, no sockets.
 //!
 //! `pem` reads certificates and keys, `identity` joins the two and checks that they belong
-//! together, `roots` are whom we trust, `client` makes configurations, `failure` puts rustls'
+//! together, `roots` are whom we trust, `pin` which keys
+//! must be in a chain, `client` makes configurations, `failure` puts rustls'
 //! errors into words. Called by the snapshot (to build) and by upstream (to connect).
 
 mod client;
 mod failure;
 mod identity;
 mod pem;
+mod pin;
 mod roots;
 
 use std::sync::{Arc, OnceLock};
@@ -18,6 +20,7 @@ pub use client::{NotAServerName, TlsVersion, client_config, server_name};
 pub use failure::TlsFailure;
 pub use identity::{Identity, Validity};
 pub use pem::{Chain, PrivateKey};
+pub use pin::{NotAPin, Pin};
 pub use roots::Roots;
 
 /// The cryptography behind TLS: ring. The one place that names it.

@@ -211,13 +211,13 @@ fn connect(client: Arc<rustls::ClientConfig>, server: Arc<ServerConfig>) -> Resu
 #[test]
 fn handshakes_verify_and_say_what_was_wrong() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    let config = client_config(&ours.roots(), None, TlsVersion::V1_2).unwrap();
+    let config = client_config(&ours.roots(), None, TlsVersion::V1_2, &[]).unwrap();
     let outcome = |server| connect(config.clone(), server).map(|_| ());
     assert_eq!(outcome(ours.server("api.example", 2100, None)), Ok(()));
     assert_eq!(outcome(theirs.server("api.example", 2100, None)), Err(TlsFailure::UnknownIssuer));
     assert_eq!(outcome(ours.server("other.example", 2100, None)), Err(TlsFailure::NameMismatch));
     assert_eq!(outcome(ours.server("api.example", 2000, None)), Err(TlsFailure::Expired));
-    let public = client_config(&Roots::public(), None, TlsVersion::V1_3).unwrap();
+    let public = client_config(&Roots::public(), None, TlsVersion::V1_3, &[]).unwrap();
     let server = ours.server("api.example", 2100, None);
     assert_eq!(connect(public, server).map(|_| ()), Err(TlsFailure::UnknownIssuer));
 }
@@ -227,7 +227,7 @@ fn client_certificates_are_presented_and_their_refusal_is_told() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let server = ours.server("api.example", 2100, Some(&ours));
     let outcome = |identity: Option<Identity>| {
-        let config = client_config(&ours.roots(), identity.as_ref(), TlsVersion::V1_3).unwrap();
+        let config = client_config(&ours.roots(), identity.as_ref(), TlsVersion::V1_3, &[]).unwrap();
         connect(config, server.clone()).map(|_| ())
     };
     assert_eq!(outcome(Some(ours.identity(2100))), Ok(()));
@@ -241,7 +241,7 @@ fn no_session_of_an_old_identity_is_resumed() {
     let ours = Authority::new();
     let server = ours.server("api.example", 2100, Some(&ours));
     let identity = ours.identity(2100);
-    let config = || client_config(&ours.roots(), Some(&identity), TlsVersion::V1_3).unwrap();
+    let config = || client_config(&ours.roots(), Some(&identity), TlsVersion::V1_3, &[]).unwrap();
     let kind = |config: &Arc<rustls::ClientConfig>| connect(config.clone(), server.clone()).unwrap().handshake_kind();
     let first = config();
     assert_eq!(kind(&first), Some(rustls::HandshakeKind::Full));
@@ -252,7 +252,7 @@ fn no_session_of_an_old_identity_is_resumed() {
 #[test]
 fn the_oldest_version_is_kept_and_the_offer_is_http_1_1() {
     let ours = Authority::new();
-    let modern = client_config(&ours.roots(), None, TlsVersion::V1_3).unwrap();
+    let modern = client_config(&ours.roots(), None, TlsVersion::V1_3, &[]).unwrap();
     assert_eq!(modern.alpn_protocols, [b"http/1.1".to_vec()]);
     assert!(!modern.enable_early_data);
     let (cert, key) = ours.issue("api.example", 2100);
@@ -262,7 +262,7 @@ fn the_oldest_version_is_kept_and_the_offer_is_http_1_1() {
     let builder = builder.unwrap().with_no_client_auth();
     let old = Arc::new(builder.with_single_cert(chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der))).unwrap());
     assert_eq!(connect(modern, old.clone()).map(|_| ()), Err(TlsFailure::Incompatible));
-    let lenient = client_config(&ours.roots(), None, TlsVersion::V1_2).unwrap();
+    let lenient = client_config(&ours.roots(), None, TlsVersion::V1_2, &[]).unwrap();
     assert!(connect(lenient, old).is_ok());
 }
 

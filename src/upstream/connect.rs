@@ -1,6 +1,6 @@
 //! A new connection: resolve, race the addresses (RFC 8305), TLS, all within the connect timeout.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +8,11 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::address::{Naming, is_local};
+use super::egress::Egress;
 use super::error::{Fault, UpstreamError, find_cause, io_words};
 use super::resolve::Resolver;
 use super::stream::Stream;
@@ -26,6 +29,10 @@ pub struct Destination {
     pub host: Arc<str>,
     /// The port that TCP connects to.
     pub port: u16,
+    /// Whether the configuration means this very address.
+    pub naming: Naming,
+    /// The proxy that the way there leads through.
+    pub egress: Option<Arc<Egress>>,
     /// Whether and how TLS is spoken.
     pub security: Security,
 }
@@ -46,8 +53,10 @@ pub enum Security {
 pub struct Connected {
     /// The bytes.
     pub stream: Stream,
-    /// The very address used.
+    /// The very address used; the egress proxy's, where the way leads through one.
     pub peer: SocketAddr,
+    /// Whether the upstream is on this machine or in a private network.
+    pub is_local: bool,
 }
 
 /// Connects within `limit`. `refuse` says of an address why it must not be used.
@@ -55,10 +64,11 @@ pub async fn connect(
     destination: &Destination,
     resolver: &Resolver,
     limit: Duration,
-    refuse: impl Fn(SocketAddr) -> Option<UpstreamError>,
+    refuse: impl Fn(SocketAddr, Naming) -> Option<UpstreamError>,
 ) -> Result<Connected, UpstreamError> {
     let Destination { host, port, .. } = destination;
-    match tokio::time::timeout(limit, connect_unbounded(destination, resolver, refuse)).await {
+    let deadline = Instant::now() + limit;
+    match timeout_at(deadline, connect_unbounded(destination, resolver, deadline, refuse)).await {
         Ok(done) => done,
         Err(_elapsed) => Err(UpstreamError::new(
             Fault::Timeout,
@@ -70,13 +80,67 @@ pub async fn connect(
 async fn connect_unbounded(
     destination: &Destination,
     resolver: &Resolver,
-    refuse: impl Fn(SocketAddr) -> Option<UpstreamError>,
+    deadline: Instant,
+    refuse: impl Fn(SocketAddr, Naming) -> Option<UpstreamError>,
 ) -> Result<Connected, UpstreamError> {
-    let addresses = resolver.addresses(&destination.host).await?;
+    let Destination { host, port, naming, .. } = destination;
+    let (tcp, peer) = match &destination.egress {
+        None => reach(host, *port, resolver, |address| refuse(address, *naming)).await?,
+        // Whose fault a silent proxy is must be said before the time of the whole connection is over.
+        Some(egress) => match timeout_at(deadline, through(egress, destination, resolver, refuse)).await {
+            Ok(done) => done?,
+            Err(_elapsed) => return Err(egress.failed("no tunnel in time (timeouts.connect)")),
+        },
+    };
+    let is_local = match &destination.egress {
+        None => is_local(peer.ip()),
+        Some(_) => host.parse().is_ok_and(is_local),
+    };
+    tcp.set_nodelay(true).ok(); // only a matter of speed
+    let stream = match &destination.security {
+        Security::Plain => Stream::Plain(tcp),
+        Security::Tls(config, name) => Stream::Tls(Box::new(handshake(config, name, tcp).await?)),
+        Security::Impossible => {
+            let why = format!("{host} is no name that a certificate can have");
+            return Err(UpstreamError::new(Fault::Tls, why));
+        }
+    };
+    Ok(Connected { stream, peer, is_local })
+}
+
+/// A tunnel through the egress proxy. It resolves the name; what can be checked here is an address.
+async fn through(
+    egress: &Egress,
+    destination: &Destination,
+    resolver: &Resolver,
+    refuse: impl Fn(SocketAddr, Naming) -> Option<UpstreamError>,
+) -> Result<(TcpStream, SocketAddr), UpstreamError> {
+    let Destination { host, port, naming, .. } = destination;
+    if let Ok(ip) = host.parse()
+        && let Some(why) = refuse(SocketAddr::new(ip, *port), *naming)
+    {
+        return Err(why);
+    }
+    let of_proxy = Naming::of(&egress.host);
+    let reached = reach(&egress.host, egress.port, resolver, |address| refuse(address, of_proxy)).await;
+    let (mut tcp, peer) =
+        reached.map_err(|error| UpstreamError { detail: egress.failed(&error.detail).detail, ..error })?;
+    egress.tunnel(&mut tcp, host, *port).await?;
+    Ok((tcp, peer))
+}
+
+/// Resolves, leaves out what must not be used, and takes the first address that accepts.
+async fn reach(
+    host: &str,
+    port: u16,
+    resolver: &Resolver,
+    refuse: impl Fn(SocketAddr) -> Option<UpstreamError>,
+) -> Result<(TcpStream, SocketAddr), UpstreamError> {
+    let addresses = resolver.addresses(host).await?;
     let mut allowed = Vec::with_capacity(addresses.len());
     let mut refused = None;
     for ip in addresses.into_iter().take(ADDRESSES_TRIED) {
-        let address = SocketAddr::new(ip, destination.port);
+        let address = SocketAddr::new(ip, port);
         match refuse(address) {
             None => allowed.push(address),
             Some(why) => refused = Some(why),
@@ -87,23 +151,11 @@ async fn connect_unbounded(
     {
         return Err(why);
     }
-    let (tcp, peer) = race(&allowed).await.map_err(|error| {
+    race(&allowed).await.map_err(|error| {
         // Where one of the name's addresses was refused, that is the better answer.
-        refused.unwrap_or_else(|| {
-            let why = format!("{}:{}: {}", destination.host, destination.port, io_words(&error));
-            UpstreamError::new(Fault::Unreachable, why)
-        })
-    })?;
-    tcp.set_nodelay(true).ok(); // only a matter of speed
-    let stream = match &destination.security {
-        Security::Plain => Stream::Plain(tcp),
-        Security::Tls(config, name) => Stream::Tls(Box::new(handshake(config, name, tcp).await?)),
-        Security::Impossible => {
-            let why = format!("{} is no name that a certificate can have", destination.host);
-            return Err(UpstreamError::new(Fault::Tls, why));
-        }
-    };
-    Ok(Connected { stream, peer })
+        refused
+            .unwrap_or_else(|| UpstreamError::new(Fault::Unreachable, format!("{host}:{port}: {}", io_words(&error))))
+    })
 }
 
 /// The first address that accepts wins; the next one starts when one failed or is slow.
@@ -152,15 +204,4 @@ async fn handshake(
             None => UpstreamError::new(Fault::Unreachable, format!("during the TLS handshake: {}", io_words(&error))),
         }
     })
-}
-
-/// Loopback, private, link-local and unique-local addresses: not strangers.
-pub fn is_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => is_local(IpAddr::V4(v4)),
-            None => v6.is_loopback() || (v6.segments()[0] & 0xfe00) == 0xfc00 || (v6.segments()[0] & 0xffc0) == 0xfe80,
-        },
-    }
 }

@@ -13,6 +13,8 @@ pub enum Fault {
     Protocol,
     /// A timeout of the route.
     Timeout,
+    /// An address that is never connected to; trying again changes nothing.
+    Forbidden,
     /// The address is one of this process's own listeners.
     Loop,
     /// The worker's own body failed or stalled; no fault of the upstream.

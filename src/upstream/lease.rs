@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody};
-use super::connect::{Connected, is_local};
+use super::connect::Connected;
 use super::error::{Fault, UpstreamError, WorkerBody, classify};
 use super::pool::Origin;
 use super::stream::Stream;
@@ -65,6 +65,7 @@ pub struct Connection {
     sender: SendRequest<RequestBody>,
     driver: Driver,
     peer: SocketAddr,
+    is_local: bool,
     opened: Instant,
     keep_alive: Option<Duration>,
     used: bool,
@@ -89,6 +90,7 @@ impl Connection {
             sender,
             driver: Driver { http: Some(Box::pin(driver)), at_end: AtEnd::Drop, ended: None },
             peer: connected.peer,
+            is_local: connected.is_local,
             opened: Instant::now(),
             keep_alive: None,
             used: false,
@@ -160,7 +162,7 @@ impl Lease {
 
     /// Whether the peer is on this machine or in a private network.
     pub fn peer_is_local(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| is_local(connection.peer.ip()))
+        self.connection.as_ref().is_some_and(|connection| connection.is_local)
     }
 
     /// Whether an earlier request used the same connection.

@@ -5,9 +5,11 @@
 //! holds it drives it, so a request never changes threads and an idle connection costs nothing but
 //! its socket. Knows nothing of routes, credentials or problem answers; callers: `proxy`.
 
+pub mod address;
 pub mod answer;
 pub mod body;
 pub mod connect;
+pub mod egress;
 pub mod error;
 pub mod lease;
 pub mod pool;

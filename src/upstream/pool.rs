@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::address::{Naming, forbidden, reaches};
 use super::connect::{Destination, connect};
 use super::error::{Fault, UpstreamError};
 use super::lease::{Connection, Lease};
 use super::resolve::Resolver;
+use crate::config::model::Dns;
 use crate::snapshot::identity::TlsClient;
 
 /// Unused connections kept per origin at most; the oldest goes first.
@@ -33,6 +35,10 @@ pub struct OriginKey {
     pub server_name: Option<Arc<str>>,
     /// [`TlsClient::id`], 0 for plain HTTP.
     pub identity: u64,
+    /// Whether the configuration means this very address.
+    pub naming: Naming,
+    /// [`super::egress::Egress::id`], 0 for a direct connection.
+    pub egress: u64,
 }
 
 /// One upstream as one client identity sees it, with its unused connections.
@@ -62,6 +68,11 @@ impl Pool {
     /// The addresses that this process listens on: a connection to one of them is a loop.
     pub fn set_own_addresses(&self, own: impl Into<Arc<[SocketAddr]>>) {
         *lock(&self.own) = own.into();
+    }
+
+    /// How names are resolved from now on; open connections stay.
+    pub fn set_dns(&self, dns: &Dns) {
+        self.resolver.set(dns);
     }
 
     /// The origin of a key, made by `destination` when it is new.
@@ -103,11 +114,7 @@ impl Pool {
             return Ok(Lease::new(connection, origin.clone(), unused_for));
         }
         let own = lock(&self.own).clone();
-        let refuse = |address: SocketAddr| {
-            own.iter()
-                .any(|listener| reaches(address, *listener))
-                .then(|| UpstreamError::new(Fault::Loop, format!("{address} is a listener of this proxy itself")))
-        };
+        let refuse = |address, naming| refused(address, naming, &own);
         let connected = connect(&origin.destination, &self.resolver, limit, refuse).await?;
         let connection = Connection::open(connected).await?;
         Ok(Lease::new(Box::new(connection), origin.clone(), unused_for))
@@ -210,10 +217,14 @@ impl Origin {
     }
 }
 
-/// Whether a connection to `address` would arrive at `listener`.
-fn reaches(address: SocketAddr, listener: SocketAddr) -> bool {
-    address.port() == listener.port()
-        && (address.ip() == listener.ip() || (listener.ip().is_unspecified() && address.ip().is_loopback()))
+/// Why this address must not be used.
+fn refused(address: SocketAddr, naming: Naming, own: &[SocketAddr]) -> Option<UpstreamError> {
+    if own.iter().any(|listener| reaches(address, *listener)) {
+        let fault = if naming == Naming::Address { Fault::Loop } else { Fault::Forbidden };
+        return Some(UpstreamError::new(fault, format!("{address} is a listener of this proxy itself")));
+    }
+    let why = forbidden(address.ip(), naming)?;
+    Some(UpstreamError::new(Fault::Forbidden, format!("{address} is never connected to: it is {why}")))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -20,11 +20,17 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it on the `proxy.toml` of a scratch directory.
     pub(crate) fn run(scratch: &Scratch, words: &[&str]) -> Self {
+        Self::run_in(scratch, words, &[])
+    }
+
+    /// With these variables in its environment.
+    pub(crate) fn run_in(scratch: &Scratch, words: &[&str], environment: &[(&str, &std::path::Path)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .args(["run", "--log-format", "json"])
             .args(words)
             .current_dir(scratch.path(""))
             .env_clear()
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::cli::source::made_at_first_start;
 use crate::cli::terminal;
 use crate::clock::Timestamp;
-use crate::config::model::{Config, Credential, RouteTls, Span, Spanned};
+use crate::config::model::{Config, Credential, RouteTls, Span, Spanned, Trust};
 use crate::observe::line::time_text;
 use crate::playground::certs::FOLDER;
 use crate::secret::name::NamePattern;
@@ -23,13 +23,15 @@ const PATTERN_ROWS: usize = 1000;
 /// A certificate that ends within so many days is a warning.
 const SOON: i64 = 14;
 const DAY: i64 = 24 * 60 * 60;
+/// The owner of secrets of `[tls] roots`.
+const ROOTS: &str = "tls:roots";
 
 /// One use of one secret.
 #[derive(Debug, Serialize)]
 pub(super) struct SecretRow {
     /// Its name, or the pattern of its names.
     pub(super) name: String,
-    /// Which credential needs it; `route:NAME/client_cert`, `route:NAME/ca`, `admin`.
+    /// Which credential needs it; `route:NAME/client_cert`, `route:NAME/ca`, `tls:roots`, `egress:proxy`, `admin`.
     pub(super) credential: String,
     /// Whether it can be used.
     #[serde(rename = "ok", serialize_with = "is_ok")]
@@ -107,6 +109,8 @@ impl SecretRow {
         match self.credential.strip_prefix("route:").and_then(|rest| rest.rsplit_once('/')) {
             Some((route, _)) => format!("tls of route {route}"),
             None if self.credential == "admin" => "[admin] token".to_owned(),
+            None if self.credential == ROOTS => "[tls] roots".to_owned(),
+            None if self.credential == "egress:proxy" => "[egress]".to_owned(),
             None => format!("credential {}", self.credential),
         }
     }
@@ -123,6 +127,12 @@ pub(super) fn rows(snapshot: &Snapshot, set: &SecretSet, now: Timestamp) -> Vec<
         let route = config.routes.iter().find(|route| route.name == identity.first_route);
         route.map(|route| of_tls(&route.name, &route.tls, set, now)).unwrap_or_default()
     }));
+    if let Trust::Secrets(names) = &config.trust {
+        // Read only where a route leaves its trust to them.
+        let is_used =
+            |name: &&Spanned<NamePattern>| snapshot.plan.identities.iter().any(|i| i.ca.contains(&name.value));
+        rows.extend(names.iter().filter(is_used).map(|name| of_roots(ROOTS, name, set)));
+    }
     rows.extend(config.admin.token.iter().map(|token| {
         let loaded = set.content(token.value.as_str()).and_then(|bytes| Kind::HeaderText.load(bytes));
         SecretRow::new(token.value.as_str(), "admin", State::of(loaded), Some(token.span.clone()))
@@ -167,16 +177,13 @@ fn of_tls(route: &str, tls: &RouteTls, set: &SecretSet, now: Timestamp) -> Vec<S
     if let Some(cert) = &tls.client_cert {
         rows.extend(of_pair(&format!("route:{route}/client_cert"), cert, tls.client_key.as_ref(), set, now));
     }
-    if let Some(ca) = &tls.ca {
-        let loaded = set.content(ca.value.as_str()).and_then(Roots::load);
-        rows.push(SecretRow::new(
-            ca.value.as_str(),
-            &format!("route:{route}/ca"),
-            State::of(loaded),
-            Some(ca.span.clone()),
-        ));
-    }
+    rows.extend(tls.ca.iter().map(|ca| of_roots(&format!("route:{route}/ca"), ca, set)));
     rows
+}
+
+fn of_roots(owner: &str, name: &Spanned<NamePattern>, set: &SecretSet) -> SecretRow {
+    let loaded = set.content(name.value.as_str()).and_then(Roots::load);
+    SecretRow::new(name.value.as_str(), owner, State::of(loaded), Some(name.span.clone()))
 }
 
 /// A certificate and its key, each judged alone first, so that the right file is named.
