@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
+use http::header::EXPECT;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -181,8 +182,11 @@ impl Worker {
         let limits = proxy.live.load().snapshot.plan.config.limits.clone();
         let service = {
             let (proxy, activity) = (proxy.clone(), activity.clone());
-            service_fn(move |request: Request<Incoming>| {
+            service_fn(move |mut request: Request<Incoming>| {
                 activity.request_begins();
+                if activity.has_body_begun() {
+                    request.headers_mut().remove(EXPECT);
+                }
                 let (proxy, entry, activity) = (proxy.clone(), entry.clone(), activity.clone());
                 async move {
                     let answer = request::answer(proxy, entry, request).await;

@@ -77,6 +77,26 @@ async fn an_upstream_that_does_not_ask_gets_the_body_after_a_second() {
 }
 
 #[tokio::test]
+async fn a_worker_that_sends_its_body_at_once_waits_for_nobody() {
+    let upstream = Upstream::ok().await;
+    let proxy = open(&upstream, "").await;
+    let began = Instant::now();
+    let chunked = EXPECTING.replace("Content-Length: 5", "Transfer-Encoding: chunked");
+    for request in [format!("{EXPECTING}hello"), format!("{EXPECTING}he"), format!("{chunked}5\r\nhello\r\n0\r\n\r\n")]
+    {
+        let mut worker = proxy.worker().await;
+        worker.send(&request).await;
+        if request.ends_with("he") {
+            assert_eq!(worker.head().await.unwrap().status(), 100);
+            worker.send("llo").await;
+        }
+        assert_eq!(worker.answer().await.status, 200);
+    }
+    assert!(began.elapsed() < Duration::from_millis(900));
+    assert!(upstream.seen().iter().all(|seen| seen.head.header("expect").is_none()));
+}
+
+#[tokio::test]
 async fn a_signer_that_needs_the_body_asks_for_it_at_once() {
     let upstream = Upstream::ok().await;
     let text = open_route(&upstream, "").replace("\"none\"", "\"key\"")
