@@ -247,6 +247,8 @@ pub struct Route {
     pub tenant: Option<TenantSource>,
     /// `tls = { .. }`
     pub tls: RouteTls,
+    /// Whether WebSocket handshakes pass; default true.
+    pub websocket: bool,
     /// `timeouts = { .. }`
     pub timeouts: Timeouts,
     /// `limits = { .. }`
@@ -311,6 +313,8 @@ pub struct Timeouts {
     pub pool: Duration,
     /// Silence within a body; default 5 min.
     pub body: Option<Duration>,
+    /// Silence of both sides of a WebSocket; default none.
+    pub tunnel: Option<Duration>,
 }
 
 /// `limits` of a route; `None` is `"none"`.

@@ -79,6 +79,7 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
     let methods = methods(fields);
     let timeouts = timeouts(&fields.table("timeouts"));
     let limits = limits(&fields.table("limits"));
+    let websocket = fields.flag("websocket");
     let name_span = name.as_ref().map_or(fields.span(), |name| name.span.clone());
     let made = host.zip(upstream).zip(name).map(|((host, upstream), name)| Route {
         name: name.value.to_owned(),
@@ -92,6 +93,7 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
         credentials,
         tenant,
         tls,
+        websocket,
         timeouts,
         limits,
     });
@@ -471,6 +473,7 @@ fn timeouts(fields: &Fields<'_, '_>) -> Timeouts {
         response: fields.duration("response"),
         pool: fields.wait("pool"),
         body: fields.duration("body"),
+        tunnel: fields.duration("tunnel"),
     }
 }
 

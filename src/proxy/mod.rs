@@ -13,6 +13,7 @@ pub mod held;
 pub mod hop;
 pub mod inbound;
 pub mod intercept;
+pub mod links;
 pub mod listener;
 pub mod live;
 pub mod matching;
@@ -20,6 +21,8 @@ pub mod ready;
 pub mod registry;
 pub mod request;
 pub mod tally;
+pub mod tunnel;
+pub mod upgrade;
 pub mod worker_io;
 
 use std::sync::Arc;
