@@ -104,12 +104,9 @@ impl Live {
         key.egress == 0 || self.egress.as_ref().is_some_and(|egress| egress.id() == key.egress)
     }
 
-    /// Connections of a route: with a request on them, and unused.
-    pub fn connections(&self, route: usize) -> (usize, usize) {
-        match &*self.routes[route].origin.load() {
-            Some(known) => (known.1.active(), known.1.idle()),
-            None => (0, 0),
-        }
+    /// The origin that a route used last; of an exact host it is the only one.
+    pub fn last_origin(&self, route: usize) -> Option<Arc<Origin>> {
+        self.routes[route].origin.load().as_ref().map(|known| known.1.clone())
     }
 }
 

@@ -23,6 +23,7 @@ use crate::snapshot::credential::CredentialState;
 use crate::snapshot::health::Health as State;
 use crate::snapshot::identity::Part;
 use crate::snapshot::{Snapshot, authority};
+use crate::upstream::pool::Origin;
 
 /// Answers the admin listener from memory.
 pub(super) struct View {
@@ -151,9 +152,11 @@ impl Source for View {
         metrics.worker_connections.set(self.proxy.connections.open() as i64);
         metrics.buffered_bytes.set(self.proxy.buffered.used() as i64);
         for (index, route) in live.routes.iter().enumerate() {
-            let (active, idle) = live.connections(index);
-            route.metrics.connections(PoolState::Active).set(active as i64);
-            route.metrics.connections(PoolState::Idle).set(idle as i64);
+            let origin = live.last_origin(index);
+            let of = |count: fn(&Origin) -> usize| origin.as_deref().map_or(0, count) as i64;
+            route.metrics.connections(PoolState::Connecting).set(of(Origin::connecting));
+            route.metrics.connections(PoolState::Active).set(of(Origin::active));
+            route.metrics.connections(PoolState::Idle).set(of(Origin::idle));
         }
         metrics.text()
     }

@@ -48,6 +48,7 @@ pub struct Origin {
     client: Option<Arc<TlsClient>>,
     idle: Mutex<Vec<Idle>>,
     active: AtomicUsize,
+    connecting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -94,6 +95,7 @@ impl Pool {
             client: client.cloned(),
             idle: Mutex::default(),
             active: AtomicUsize::new(0),
+            connecting: AtomicUsize::new(0),
         });
         origins.insert(key.clone(), origin.clone());
         origin
@@ -114,6 +116,7 @@ impl Pool {
             return Ok(Lease::new(connection, origin.clone(), unused_for));
         }
         let own = lock(&self.own).clone();
+        let _connecting = Connecting::begin(origin);
         let refuse = |address, naming| refused(address, naming, &own);
         let connected = connect(&origin.destination, &self.resolver, limit, refuse).await?;
         let connection = Connection::open(connected).await?;
@@ -137,6 +140,22 @@ impl Pool {
     }
 }
 
+/// Counts a connection while it is being made.
+struct Connecting<'o>(&'o Origin);
+
+impl<'o> Connecting<'o> {
+    fn begin(origin: &'o Origin) -> Self {
+        origin.connecting.fetch_add(1, Ordering::Relaxed);
+        Self(origin)
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.connecting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Whether an unused connection will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -150,6 +169,11 @@ impl Origin {
     /// Connections with a request on them.
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are being made.
+    pub fn connecting(&self) -> usize {
+        self.connecting.load(Ordering::Relaxed)
     }
 
     /// Connections that wait for one.
@@ -213,7 +237,7 @@ impl Origin {
     }
 
     fn is_unused(&self) -> bool {
-        self.active() == 0 && self.idle() == 0
+        self.active() == 0 && self.idle() == 0 && self.connecting() == 0
     }
 }
 
