@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
 use super::Proxy;
+use super::callers::Peer;
 use super::gate::{Gate, Share};
 use super::matching::{Entry, EntryKind};
 use super::request;
@@ -127,8 +128,11 @@ impl Bound {
                         let work =
                             Worker { proxy: proxy.clone(), entry: entry.clone(), drain: drain.clone(), _share: share };
                         match stream {
-                            Accepted::Tcp(tcp) => drop(tokio::spawn(work.serve(tcp))),
-                            Accepted::Unix(unix) => drop(tokio::spawn(work.serve(unix))),
+                            Accepted::Tcp(tcp) => drop(tokio::spawn(work.serve(tcp, Peer::default()))),
+                            Accepted::Unix(unix) => {
+                                let peer = Peer::of(&unix);
+                                drop(tokio::spawn(work.serve(unix, peer)));
+                            }
                         }
                     }
                 }
@@ -172,7 +176,7 @@ struct Worker {
 
 impl Worker {
     /// One connection of a worker, until it ends.
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, peer: Peer) {
         let Self { proxy, entry, drain, _share } = self;
         let _alive = drain.alive;
         let activity = Activity::new();
@@ -181,8 +185,9 @@ impl Worker {
         let limits = proxy.live.load().snapshot.plan.config.limits.clone();
         let service = {
             let (proxy, activity) = (proxy.clone(), activity.clone());
-            service_fn(move |request: Request<Incoming>| {
+            service_fn(move |mut request: Request<Incoming>| {
                 activity.request_begins();
+                request.extensions_mut().insert(peer);
                 let (proxy, entry, activity) = (proxy.clone(), entry.clone(), activity.clone());
                 async move {
                     let answer = request::answer(proxy, entry, request).await;

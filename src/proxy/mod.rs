@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod browser;
+pub mod callers;
 mod egress;
 pub mod failure;
 pub mod gate;
@@ -18,7 +19,9 @@ pub mod matching;
 pub mod ready;
 pub mod registry;
 pub mod request;
+pub mod stand_in;
 pub mod tally;
+pub mod tenant;
 pub mod worker_io;
 
 use std::sync::Arc;

@@ -18,8 +18,9 @@ use super::held::{Bound, Held, hold, overloaded};
 use super::live::Live;
 use super::matching::{self, Entry};
 use super::ready::{Ready, prepare, target};
+use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
-use super::{browser, hop, inbound};
+use super::{browser, callers, hop, inbound};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step};
@@ -45,7 +46,11 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
             tally.head(head.status.as_u16());
             Response::from_parts(head, WorkerAnswer::upstream(body, tally))
         }
-        Err(failure) => {
+        Err(OwnAnswer::Token(own)) => {
+            tally.head(own.status().as_u16());
+            own.map(|body| WorkerAnswer::own(body, tally))
+        }
+        Err(OwnAnswer::Refusal(failure)) => {
             tally.head(failure.status().as_u16());
             tally.error = Some(failure.name);
             let route = tally.route.map(|route| live.snapshot.plan.config.routes[route].name.as_str());
@@ -62,24 +67,30 @@ async fn pass(
     parts: Parts,
     body: Incoming,
     tally: &mut Tally,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, OwnAnswer> {
     let limits = &live.snapshot.plan.config.limits;
     note_worker_headers(&parts.headers, tally);
     let inbound = inbound::read(&parts, limits)?;
     if inbound::has_passed(&parts.headers, &proxy.via) {
-        return Err(Failure::new(Outcome::Loop, "the request has already passed through this proxy"));
+        return Err(Failure::new(Outcome::Loop, "the request has already passed through this proxy").into());
     }
     let matched = matching::find(&live.snapshot.plan, entry, &inbound, &parts.method)?;
     tally.route = Some(matched.route);
-    browser::check(&parts.headers, &inbound.host, &matched.host)?;
-    let ready = prepare(&live.snapshot, matched, &parts.headers, proxy.clock.now())?;
+    let route = &live.snapshot.plan.config.routes[matched.route];
+    browser::check(&parts.headers, &inbound.host, &matched.host, &route.callers.origins)?;
+    callers::admit(&live.snapshot, &matched, inbound.form, &parts, proxy.clock.now(), &mut tally.client)?;
+    if route.stand_in.is_some() {
+        tally.shares = take_shares(proxy, live, matched.route)?;
+        return Err(stand_in::answer(proxy, &live.snapshot.plan, &matched, &parts, body, tally).await);
+    }
+    let ready = prepare(&live.snapshot, matched, &parts, proxy.clock.now())?;
     tally.tenant.clone_from(&ready.tenant);
     tally.shares = take_shares(proxy, live, ready.index)?;
     let target = target(inbound.path, inbound.query, ready.matched.cut);
     let mut draft = ready.draft(parts, target)?;
     let body = take_body(proxy, live, &ready, &mut draft, body, tally).await?;
     let origin = live.origin(&proxy.pool, ready.index, &ready.matched.host, ready.client);
-    exchange(proxy, live, &ready, &origin, draft, body, tally).await
+    Ok(exchange(proxy, live, &ready, &origin, draft, body, tally).await?)
 }
 
 fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<Share>; 2], Failure> {

@@ -206,7 +206,12 @@ fn credential_rows(snapshot: &Snapshot, now: Timestamp) -> Vec<CredentialView> {
         let state = plan.identity.map(|identity| &snapshot.identities[identity]);
         state.into_iter().flat_map(move |state| state.parts().map(move |(half, part)| part_row(route, half, part, now)))
     });
-    own.chain(identities).collect()
+    let clients = snapshot.clients.iter().enumerate().filter_map(|(index, state)| {
+        let names = |route: &&Route| route.callers.clients.as_ref().is_some_and(|clients| clients.contains(&index));
+        let routes = config.routes.iter().filter(names).map(|route| route.name.clone()).collect();
+        Some(CredentialView { scheme: "client".to_owned(), ..row_of(state.as_ref()?, routes) })
+    });
+    own.chain(identities).chain(clients).collect()
 }
 
 fn row_of(state: &CredentialState, routes: Vec<String>) -> CredentialView {

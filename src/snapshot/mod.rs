@@ -4,6 +4,7 @@
 //! [`plan`] depends on `proxy.toml` alone and outlives rotations; [`credential`] and [`identity`]
 //! hold the rule that a bad value keeps the last good one. Callers: `reload`, `check`, `explain`.
 
+mod clients;
 pub mod credential;
 pub mod health;
 pub mod identity;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub credentials: Vec<Arc<CredentialState>>,
     /// In the order of [`Plan::identities`].
     pub identities: Vec<Arc<IdentityState>>,
+    /// The tokens of clients, in the order of [`crate::config::model::Config::clients`].
+    pub clients: Vec<Option<Arc<CredentialState>>>,
 }
 
 /// What compiling depends on beside configuration and secrets.
@@ -61,13 +64,16 @@ impl Snapshot {
                 IdentityState::compile(spec, set, before, on_missing, moment)
             })
             .collect();
-        Self { generation: set.generation, plan, credentials, identities }
+        let clients = clients::compile(&plan.config, set, previous, moment);
+        Self { generation: set.generation, plan, credentials, identities, clients }
     }
 
-    /// A credential's state by its name.
+    /// A credential's state by its name, or the token's of a client by `client:NAME`.
     pub fn credential(&self, name: &str) -> Option<&Arc<CredentialState>> {
-        let index = self.plan.credential_index.get(name)?;
-        self.credentials.get(*index)
+        match self.plan.credential_index.get(name) {
+            Some(index) => self.credentials.get(*index),
+            None => self.clients.iter().flatten().find(|state| state.name == name),
+        }
     }
 
     fn identity(&self, spec: &identity::IdentitySpec) -> Option<&Arc<IdentityState>> {
@@ -76,7 +82,8 @@ impl Snapshot {
 
     /// Every secret that cannot be used now, for `at_start`, `check` and `/readyz?verbose`.
     pub fn problems(&self) -> Vec<health::Problem> {
-        let credentials = self.credentials.iter().flat_map(|state| state.problems());
+        let credentials =
+            self.credentials.iter().chain(self.clients.iter().flatten()).flat_map(|state| state.problems());
         let identities = self.identities.iter().flat_map(|state| state.problems());
         credentials.chain(identities).collect()
     }
