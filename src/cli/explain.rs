@@ -24,6 +24,7 @@ use crate::proxy::{inbound, matching};
 use crate::sign::SignContext;
 use crate::snapshot::Snapshot;
 use crate::snapshot::plan::Plan;
+use crate::template::encode::query_pair;
 use asked::Asked;
 
 /// What would leave.
@@ -116,8 +117,17 @@ fn name_tenant(route: &Route, tenant: &str, parts: &mut http::request::Parts) ->
             parts.headers.append(name.clone(), value);
             Ok(())
         }
-        // Compared with what host, path, query or slot say.
-        Some(TenantSource::Capture(_) | TenantSource::Path(_) | TenantSource::Query(_) | TenantSource::Slot) => Ok(()),
+        Some(TenantSource::Query(name)) => {
+            let mut uri = std::mem::take(&mut parts.uri).into_parts();
+            let target = uri.path_and_query.as_ref().map_or("/", |target| target.as_str());
+            let joint = if target.contains('?') { '&' } else { '?' };
+            let named = format!("{target}{joint}{}", query_pair(name, tenant.as_bytes()));
+            uri.path_and_query = Some(named.parse().context("--tenant cannot stand in a query")?);
+            parts.uri = http::Uri::from_parts(uri)?;
+            Ok(())
+        }
+        // Compared with what host, path or slot say.
+        Some(TenantSource::Capture(_) | TenantSource::Path(_) | TenantSource::Slot) => Ok(()),
         None => Err(Ended::new(Exit::Bad, format!("route {} knows no tenants", route.name))
             .with_hint("leave --tenant out, or give the route a `tenant`")
             .into()),
