@@ -20,7 +20,7 @@ use super::matching::{self, Entry};
 use super::ready::{Ready, prepare, target};
 use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
-use super::{browser, callers, hop, inbound};
+use super::{browser, callers, hop, inbound, tenant};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step};
@@ -53,8 +53,9 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
         Err(OwnAnswer::Refusal(failure)) => {
             tally.head(failure.status().as_u16());
             tally.error = Some(failure.name);
-            let route = tally.route.map(|route| live.snapshot.plan.config.routes[route].name.as_str());
-            tracing::debug!(error = failure.name.as_str(), route, detail = %failure.detail, "request refused");
+            let config = tally.route.map(|route| &live.snapshot.plan.config.routes[route]);
+            let (route, detail) = (config.map(|route| route.name.as_str()), tenant::loggable(config, &failure));
+            tracing::debug!(error = failure.name.as_str(), route, detail, "request refused");
             failure.answer(route).map(|body| WorkerAnswer::own(body, tally))
         }
     }

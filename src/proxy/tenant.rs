@@ -49,6 +49,16 @@ pub(super) fn in_slots(route: &Route, texts: Vec<String>) -> Result<String, Fail
     only(route, if marked.is_empty() { bare } else { marked })
 }
 
+/// What a log may say of a failure. A worker that still sends its real secret names with it a tenant whose file is not
+/// there; the worker gets its own words back, the log does not get them.
+pub fn loggable<'f>(route: Option<&Route>, failure: &'f Failure) -> &'f str {
+    let from_slot = route.is_some_and(|route| route.tenant == Some(TenantSource::Slot));
+    if from_slot && failure.name == Outcome::CredentialUnavailable {
+        return "the tenant named in the place of the secret has no usable secret";
+    }
+    &failure.detail
+}
+
 /// One tenant, however often it is named. Nothing of what was found is repeated: it may be somebody's secret.
 fn only(route: &Route, mut found: Vec<String>) -> Result<String, Failure> {
     found.dedup();

@@ -30,6 +30,21 @@ async fn a_callers_token_shows_nowhere_and_its_name_in_the_access_line() {
         upstream = "{url}"
         credential = "none"
         clients = ["importer"]
+        [credential.shop]
+        bearer = {{ secret = "shop/{{tenant}}/key" }}
+        [[route]]
+        name = "slot"
+        host = "slot.test"
+        upstream = "{url}"
+        credential = "shop"
+        tenant = {{ slot = true }}
+        [[route]]
+        name = "stand-in"
+        host = "slot.test"
+        path = "/token"
+        credential = "none"
+        stand_in = "token"
+        tenant = {{ slot = true }}
         [[route]]
         name = "open"
         host = "open.test"
@@ -54,6 +69,13 @@ async fn a_callers_token_shows_nowhere_and_its_name_in_the_access_line() {
             }
         }
     }
+    // A worker that still has its real secret gets its own words back; nobody else does.
+    let real = "QzX7canA-real-secret";
+    let call = format!("GET /x HTTP/1.1\r\nHost: slot.test\r\nAuthorization: Bearer {real}\r\n\r\n");
+    let answer = Worker::tcp(address).await.exchange(call).await;
+    assert_eq!((answer.status, answer.error()), (503, Some("credential_unavailable")));
+    let call = format!("GET /token?client_secret={real} HTTP/1.1\r\nHost: slot.test\r\n\r\n");
+    assert_eq!(Worker::tcp(address).await.exchange(call).await.status, 200);
     for path in ["/", "/metrics", "/readyz?verbose", "/api/status", "/api/routes", "/api/credentials"] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\n\r\n");
         said += Worker::tcp(admin).await.exchange(request).await.text();
@@ -72,7 +94,7 @@ async fn a_callers_token_shows_nowhere_and_its_name_in_the_access_line() {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|line| line["msg"] == "access")
         .collect();
-    assert_eq!(access.len(), 12);
+    assert_eq!(access.len(), 14);
     let named = access.iter().filter(|line| line["client"] == "importer").count();
     assert_eq!(named, 6, "known on open routes too: {access:?}");
     assert!(access.iter().all(|line| line["client"] == "importer" || line["client"].is_null()));
