@@ -6,6 +6,7 @@ mod callers;
 mod cli;
 mod failing_well;
 mod house;
+mod intercept;
 mod leaks;
 mod rotation;
 mod support;

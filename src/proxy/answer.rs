@@ -37,6 +37,11 @@ impl WorkerAnswer {
         Self { body: Source::Own((!body.is_empty()).then_some(body)), tally: Some(tally), activity: None, failed: None }
     }
 
+    /// Nothing, with no account: the 200 to CONNECT.
+    pub fn nothing() -> Self {
+        Self { body: Source::Own(None), tally: None, activity: None, failed: None }
+    }
+
     /// Tells the connection when the last byte was handed over.
     pub fn with_activity(mut self, activity: Arc<Activity>) -> Self {
         self.activity = Some(activity);

@@ -6,9 +6,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use http::header::PROXY_AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::failure::{Challenge, Failure};
@@ -21,16 +21,25 @@ use crate::observe::Outcome;
 use crate::snapshot::Snapshot;
 
 /// What a listener knows of the process at the other end of a connection. Travels as an extension of each request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Peer {
     /// The user of the process that connected (`SO_PEERCRED`); Unix sockets alone tell it.
-    pub uid: Option<u32>,
+    uid: Option<u32>,
+    /// The `Proxy-Authorization` of the CONNECT that the connection is within: a client sends it there alone.
+    connect: Vec<HeaderValue>,
 }
 
 impl Peer {
     /// The process behind a Unix socket.
     pub fn of(socket: &tokio::net::UnixStream) -> Self {
-        Self { uid: socket.peer_cred().ok().map(|cred| cred.uid()) }
+        Self { uid: socket.peer_cred().ok().map(|cred| cred.uid()), connect: Vec::new() }
+    }
+
+    /// The same process, within a CONNECT with these headers.
+    pub fn within(&self, connect: &HeaderMap) -> Self {
+        let mut lines: Vec<HeaderValue> = connect.get_all(PROXY_AUTHORIZATION).iter().cloned().collect();
+        lines.iter_mut().for_each(|line| line.set_sensitive(true));
+        Self { uid: self.uid, connect: lines }
     }
 }
 
@@ -60,12 +69,13 @@ pub fn admit(
     }
     let route = &config.routes[matched.route];
     let taken = |index: &usize| route.callers.clients.as_ref().is_none_or(|clients| clients.contains(index));
-    let sent = sent(&parts.headers);
+    let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default();
+    let own: Vec<&HeaderValue> = parts.headers.get_all(PROXY_AUTHORIZATION).iter().collect();
+    let sent = if own.is_empty() { sent(&peer.connect.iter().collect::<Vec<_>>()) } else { sent(&own) };
     let by_token = match &sent {
         Sent::Token(token) => snapshot.client_by_token(token, now),
         Sent::Nothing | Sent::Unreadable => None,
     };
-    let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
     *client = by_token.filter(taken).or_else(|| by_uid(config, peer.uid?).filter(taken));
     if route.callers.clients.is_some() && client.is_none() {
         let asked = matches!(sent, Sent::Nothing) && form == Form::Absolute;
@@ -75,6 +85,20 @@ pub fn admit(
     // What a stand-in reads of its request's body may name the tenant: it asks by itself.
     if route.stand_in.is_none() && client.is_some_and(|index| config.clients[index].tenants.is_some()) {
         check_tenant(config, *client, tenant::find(&snapshot.plan, matched, parts)?.as_deref())?;
+    }
+    Ok(())
+}
+
+/// Asks a CONNECT for a proof where no request inside could do without: the host has no route that takes anyone.
+/// Whether the proof is right is each request's question, since routes differ.
+pub fn admit_connect(config: &Config, host: &str, parts: &Parts) -> Result<(), Failure> {
+    let known = parts.extensions.get::<Peer>().and_then(|peer| by_uid(config, peer.uid?)).is_some();
+    if known || parts.headers.contains_key(PROXY_AUTHORIZATION) {
+        return Ok(());
+    }
+    let mut routes = config.routes.iter().filter(|route| route.host.is_of(host));
+    if routes.all(|route| route.callers.clients.is_some()) {
+        return Err(Failure { challenge: Challenge::Proxy, ..Failure::new(Outcome::ClientDenied, DENIED) });
     }
     Ok(())
 }
@@ -95,12 +119,12 @@ fn by_uid(config: &Config, uid: u32) -> Option<usize> {
 }
 
 /// `Bearer TOKEN`, or `Basic` with the token as password (RFC 7617); the scheme is in any case.
-fn sent(headers: &HeaderMap) -> Sent {
-    let mut lines = headers.get_all(PROXY_AUTHORIZATION).iter();
-    let Some(line) = lines.next() else { return Sent::Nothing };
-    if lines.next().is_some() {
-        return Sent::Unreadable;
-    }
+fn sent(lines: &[&HeaderValue]) -> Sent {
+    let line = match lines {
+        [] => return Sent::Nothing,
+        [line] => line,
+        _ => return Sent::Unreadable,
+    };
     let line = line.as_bytes();
     let space = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
     let (scheme, rest) = (&line[..space], line[space..].trim_ascii());
@@ -121,11 +145,10 @@ fn sent(headers: &HeaderMap) -> Sent {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn token(lines: &[&'static str]) -> Option<String> {
-        let lines = lines.iter().map(|line| (PROXY_AUTHORIZATION, HeaderValue::from_static(line)));
-        match sent(&lines.collect()) {
+        let lines: Vec<HeaderValue> = lines.iter().map(|line| HeaderValue::from_static(line)).collect();
+        match sent(&lines.iter().collect::<Vec<_>>()) {
             Sent::Token(token) => Some(String::from_utf8(token.to_vec()).unwrap()),
             Sent::Nothing => Some("nothing".to_owned()),
             Sent::Unreadable => None,

@@ -9,6 +9,9 @@ use crate::observe::Outcome;
 use crate::route::table::{Port, has_dot_segment};
 use crate::snapshot::plan::Plan;
 
+/// The default port of `https`.
+const HTTPS: u16 = 443;
+
 /// Where a connection arrived.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -27,6 +30,19 @@ pub enum EntryKind {
     Shared,
     /// The `listen` of the route with this name.
     OwnPort(String),
+    /// `listen.tls`: TLS ends there first, and requests come from [`EntryKind::Inside`] it.
+    TlsByName,
+    /// Inside TLS that ended here.
+    Inside(Inside),
+}
+
+/// The name that TLS with a worker ended for. Requests inside are bound to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// Lower case; IPv6 with brackets.
+    pub host: String,
+    /// The port of the CONNECT; `None` on the TLS listener, which cannot know.
+    pub port: Option<u16>,
 }
 
 /// A request that a route claims.
@@ -46,7 +62,8 @@ pub struct Matched {
 pub fn find(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
     let matched = match &entry.kind {
         EntryKind::OwnPort(route) => own_port(plan, route, inbound, method)?,
-        EntryKind::Shared => shared(plan, entry, inbound, method)?,
+        EntryKind::Shared | EntryKind::TlsByName => shared(plan, entry, inbound, method)?,
+        EntryKind::Inside(inside) => intercepted(plan, entry, inside, inbound, method)?,
     };
     let route = &plan.config.routes[matched.route];
     // A credential is bound to the path of its route: a path that a server would resolve could leave it.
@@ -69,9 +86,8 @@ fn own_port(plan: &Plan, name: &str, inbound: &Inbound<'_>, method: &Method) -> 
 
 fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
     let port = Port { named: inbound.port, local: entry.port };
-    if let Some(found) = plan.table.find(&inbound.host, port, inbound.path, method) {
-        let captures = found.captures.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        return Ok(Matched { route: found.route, host: inbound.host.clone().into_owned(), captures, cut: 0 });
+    if let Some(matched) = by_host(plan, port, inbound, method) {
+        return Ok(matched);
     }
     if inbound.form == Form::Origin && is_loopback_name(&inbound.host, &plan.config.listen.names) {
         if let Some((route, length)) = plan.table.find_prefix(inbound.path) {
@@ -79,11 +95,43 @@ fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) ->
         }
         return Err(Failure::no_route("no route has a prefix that this path begins with"));
     }
-    Err(Failure::no_route(if plan.table.knows(&inbound.host) {
+    Err(unclaimed(plan, inbound))
+}
+
+/// Inside TLS the name is settled: what a request says must be that name, a default port aside.
+fn intercepted(
+    plan: &Plan,
+    entry: &Entry,
+    inside: &Inside,
+    inbound: &Inbound<'_>,
+    method: &Method,
+) -> Result<Matched, Failure> {
+    let fits = match (inside.port, inbound.port) {
+        (Some(port), Some(named)) => named == port,
+        (Some(port), None) => port == HTTPS || inbound.form == Form::Absolute,
+        (None, _) => true,
+    };
+    if *inbound.host != *inside.host || !fits {
+        let why = format!("the request is for another host than {}, which its TLS was opened for", inside.host);
+        return Err(Failure::no_route(why));
+    }
+    let named = inside.port.or(inbound.port).unwrap_or(HTTPS);
+    let port = Port { named: Some(named), local: entry.port.filter(|_| inside.port.is_none()) };
+    by_host(plan, port, inbound, method).ok_or_else(|| unclaimed(plan, inbound))
+}
+
+fn by_host(plan: &Plan, port: Port, inbound: &Inbound<'_>, method: &Method) -> Option<Matched> {
+    let found = plan.table.find(&inbound.host, port, inbound.path, method)?;
+    let captures = found.captures.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    Some(Matched { route: found.route, host: inbound.host.clone().into_owned(), captures, cut: 0 })
+}
+
+fn unclaimed(plan: &Plan, inbound: &Inbound<'_>) -> Failure {
+    Failure::no_route(if plan.table.knows(&inbound.host) {
         format!("no route of host {} allows this method, path and port", inbound.host)
     } else {
         format!("no route has the host {}", inbound.host)
-    }))
+    })
 }
 
 /// A way in that names its route: path and methods must still match.

@@ -50,15 +50,18 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
             tally.head(own.status().as_u16());
             own.map(|body| WorkerAnswer::own(body, tally))
         }
-        Err(OwnAnswer::Refusal(failure)) => {
-            tally.head(failure.status().as_u16());
-            tally.error = Some(failure.name);
-            let config = tally.route.map(|route| &live.snapshot.plan.config.routes[route]);
-            let (route, detail) = (config.map(|route| route.name.as_str()), tenant::loggable(config, &failure));
-            tracing::debug!(error = failure.name.as_str(), route, detail, "request refused");
-            failure.answer(route).map(|body| WorkerAnswer::own(body, tally))
-        }
+        Err(OwnAnswer::Refusal(failure)) => refuse(failure, &live, tally),
     }
+}
+
+/// The proxy's own answer.
+pub(super) fn refuse(failure: Failure, live: &Live, mut tally: Box<Tally>) -> Response<WorkerAnswer> {
+    tally.head(failure.status().as_u16());
+    tally.error = Some(failure.name);
+    let config = tally.route.map(|route| &live.snapshot.plan.config.routes[route]);
+    let (route, detail) = (config.map(|route| route.name.as_str()), tenant::loggable(config, &failure));
+    tracing::debug!(error = failure.name.as_str(), route, detail, "request refused");
+    failure.answer(route).map(|body| WorkerAnswer::own(body, tally))
 }
 
 async fn pass(

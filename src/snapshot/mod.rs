@@ -4,6 +4,7 @@
 //! [`plan`] depends on `proxy.toml` alone and outlives rotations; [`credential`] and [`identity`]
 //! hold the rule that a bad value keeps the last good one. Callers: `reload`, `check`, `explain`.
 
+pub mod authority;
 mod clients;
 pub mod credential;
 pub mod health;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::config::model::OnMissing;
 use crate::secret::set::SecretSet;
+use authority::AuthorityState;
 use credential::CredentialState;
 use identity::IdentityState;
 use plan::Plan;
@@ -32,6 +34,8 @@ pub struct Snapshot {
     pub identities: Vec<Arc<IdentityState>>,
     /// The tokens of clients, in the order of [`crate::config::model::Config::clients`].
     pub clients: Vec<Option<Arc<CredentialState>>>,
+    /// The CA of interception, where that is enabled.
+    pub authority: Option<Arc<AuthorityState>>,
 }
 
 /// What compiling depends on beside configuration and secrets.
@@ -65,7 +69,9 @@ impl Snapshot {
             })
             .collect();
         let clients = clients::compile(&plan.config, set, previous, moment);
-        Self { generation: set.generation, plan, credentials, identities, clients }
+        let before = previous.and_then(|snapshot| snapshot.authority.as_ref());
+        let authority = AuthorityState::compile(&plan.config, set, before, on_missing, moment);
+        Self { generation: set.generation, plan, credentials, identities, clients, authority }
     }
 
     /// A credential's state by its name, or the token's of a client by `client:NAME`.
@@ -85,6 +91,7 @@ impl Snapshot {
         let credentials =
             self.credentials.iter().chain(self.clients.iter().flatten()).flat_map(|state| state.problems());
         let identities = self.identities.iter().flat_map(|state| state.problems());
-        credentials.chain(identities).collect()
+        let authority = self.authority.iter().filter_map(|state| state.problem());
+        credentials.chain(identities).chain(authority).collect()
     }
 }
