@@ -181,10 +181,16 @@ pub(super) static ROUTE: Section = Section {
             "answers every request of the route itself, as a token endpoint does, with a placeholder that is worth nothing; needs `path`; `upstream` and `credential` are not used",
         ),
         key("tls", Kind::Table(&TLS), Absent, "client certificate, private CA"),
+        key(
+            "websocket",
+            Kind::Flag,
+            Is("true"),
+            "passes WebSocket handshakes (RFC 6455) and then the bytes of both sides; every other upgrade is dropped, and with `false` this one too",
+        ),
         key("timeouts", Kind::Table(&TIMEOUTS), Absent, "how long to wait"),
         key("limits", Kind::Table(&ROUTE_LIMITS), Absent, "bounds of this route"),
     ],
-    later: &["recipe", "endpoints", "rate_limit", "retry", "breaker", "clock", "websocket"],
+    later: &["recipe", "endpoints", "rate_limit", "retry", "breaker", "clock"],
     example: "[[route]]\nname       = \"partner\"\nhost       = \"api.partner.example\"\npath       = \"/v2\"\nmethods    = [\"GET\", \"POST\"]\nprefix     = \"/partner\"\nupstream   = \"https://api.partner.example:8443\"\ncredential = \"partner-key\"\ntls        = { client_cert = \"partner/tls.crt\", client_key = \"partner/tls.key\" }\ntimeouts   = { connect = \"5s\", response = \"60s\" }\n",
 };
 
@@ -231,8 +237,14 @@ static TIMEOUTS: Section = Section {
             Is("5m"),
             "silence within a body; not in `text/event-stream`",
         ),
+        key(
+            "tunnel",
+            duration(MILLISECOND, DAY, Some("none")),
+            Is("none"),
+            "silence in both directions of a WebSocket; then it is closed",
+        ),
     ],
-    later: &["tunnel"],
+    later: &[],
     example: "",
 };
 

@@ -291,6 +291,8 @@ pub struct Route {
     pub stand_in: Option<StandIn>,
     /// `tls = { .. }`
     pub tls: RouteTls,
+    /// Whether WebSocket handshakes pass; default true.
+    pub websocket: bool,
     /// `timeouts = { .. }`
     pub timeouts: Timeouts,
     /// `limits = { .. }`
@@ -361,6 +363,8 @@ pub struct Timeouts {
     pub pool: Duration,
     /// Silence within a body; default 5 min.
     pub body: Option<Duration>,
+    /// Silence of both sides of a WebSocket; default none.
+    pub tunnel: Option<Duration>,
 }
 
 /// `limits` of a route; `None` is `"none"`.

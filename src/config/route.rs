@@ -84,6 +84,7 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
     let methods = methods(fields);
     let timeouts = timeouts(&fields.table("timeouts"));
     let limits = limits(&fields.table("limits"));
+    let websocket = fields.flag("websocket");
     let name_span = name.as_ref().map_or(fields.span(), |name| name.span.clone());
     let made = host.zip(upstream).zip(name).map(|((host, upstream), name)| Route {
         name: name.value.to_owned(),
@@ -99,6 +100,7 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
         callers: who,
         stand_in,
         tls,
+        websocket,
         timeouts,
         limits,
     });
@@ -435,6 +437,7 @@ fn timeouts(fields: &Fields<'_, '_>) -> Timeouts {
         response: fields.duration("response"),
         pool: fields.wait("pool"),
         body: fields.duration("body"),
+        tunnel: fields.duration("tunnel"),
     }
 }
 

@@ -27,7 +27,7 @@ macro_rules! outcomes {
 }
 
 outcomes! {
-    /// The upstream answered 200 to 299.
+    /// The upstream answered 200 to 299, or switched to a WebSocket that ran to its end (101).
     Success => "2xx",
     /// The upstream answered 300 to 399.
     Redirection => "3xx",
@@ -73,7 +73,7 @@ impl Outcome {
     /// The class of an upstream's final status.
     pub const fn from_upstream(status: u16) -> Self {
         match status {
-            200..=299 => Self::Success,
+            101 | 200..=299 => Self::Success,
             300..=399 => Self::Redirection,
             400..=499 => Self::ClientError,
             _ => Self::ServerError,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::tally::Tally;
+use super::tunnel::Tunnel;
 use super::worker_io::Activity;
 use crate::upstream::answer::AnswerBody;
 use crate::upstream::error::UpstreamError;
@@ -19,6 +20,8 @@ pub struct WorkerAnswer {
     activity: Option<Arc<Activity>>,
     /// A failure that is told at the next poll.
     failed: Option<UpstreamError>,
+    /// What begins when this answer, a 101, was written.
+    tunnel: Option<Box<Tunnel>>,
 }
 
 enum Source {
@@ -29,21 +32,35 @@ enum Source {
 impl WorkerAnswer {
     /// The upstream's body.
     pub fn upstream(body: AnswerBody, tally: Box<Tally>) -> Self {
-        Self { body: Source::Upstream(body), tally: Some(tally), activity: None, failed: None }.closed_if_empty()
+        Self::new(Source::Upstream(body), Some(tally)).closed_if_empty()
     }
 
     /// The proxy's own.
     pub fn own(body: Bytes, tally: Box<Tally>) -> Self {
-        Self { body: Source::Own((!body.is_empty()).then_some(body)), tally: Some(tally), activity: None, failed: None }
+        Self::new(Source::Own((!body.is_empty()).then_some(body)), Some(tally))
     }
 
     /// Nothing, with no account: the 200 to CONNECT.
     pub fn nothing() -> Self {
-        Self { body: Source::Own(None), tally: None, activity: None, failed: None }
+        Self::new(Source::Own(None), None)
     }
 
-    /// Tells the connection when the last byte was handed over.
+    /// That of a 101: nothing, and then the tunnel, which has the account.
+    pub fn switching(tunnel: Tunnel) -> Self {
+        let mut answer = Self::new(Source::Own(None), None);
+        answer.tunnel = Some(Box::new(tunnel));
+        answer
+    }
+
+    fn new(body: Source, tally: Option<Box<Tally>>) -> Self {
+        Self { body, tally, activity: None, failed: None, tunnel: None }
+    }
+
+    /// Tells the connection when the last byte was handed over, and that it becomes a tunnel.
     pub fn with_activity(mut self, activity: Arc<Activity>) -> Self {
+        if let Some(tunnel) = self.tunnel.take() {
+            activity.switches(tunnel);
+        }
         self.activity = Some(activity);
         self
     }

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::EXPECT;
 use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -226,6 +227,9 @@ impl Line {
             service_fn(move |mut request: Request<Incoming>| {
                 activity.request_begins();
                 request.extensions_mut().insert(peer.clone());
+                if activity.has_body_begun() {
+                    request.headers_mut().remove(EXPECT);
+                }
                 let (proxy, entry, activity) = (proxy.clone(), entry.clone(), activity.clone());
                 let slot = slot.clone();
                 async move {
@@ -238,17 +242,22 @@ impl Line {
                 }
             })
         };
-        let mut connection = pin!(server(&limits).serve_connection(TokioIo::new(io), service).with_upgrades());
-        let mut told = false;
-        let done = poll_fn(|cx| {
-            ending.wake_with(cx.waker());
-            if ending.is_told() && !told {
-                told = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(cx)
-        })
-        .await;
+        let done = {
+            let mut connection = pin!(server(&limits).serve_connection(TokioIo::new(io), service).with_upgrades());
+            let mut told = false;
+            poll_fn(|cx| {
+                ending.wake_with(cx.waker());
+                if ending.is_told() && !told {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx)
+            })
+            .await
+        };
+        if let Some(tunnel) = activity.take_tunnel() {
+            tunnel.run(ending).await;
+        }
         if let Err(error) = done {
             tracing::debug!(%error, "a worker's connection ended");
         }

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::inbound::{Form, Inbound, is_loopback_name};
 use crate::config::model::{ListenAddr, Route};
 use crate::observe::Outcome;
-use crate::route::table::{Port, has_dot_segment};
+use crate::route::table::{Found, Port, has_dot_segment};
 use crate::snapshot::plan::Plan;
 
 /// The default port of `https`.
@@ -45,9 +45,28 @@ pub struct Inside {
     pub port: Option<u16>,
 }
 
+/// How a request named its route (the precedence is that of [`find`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A listener of the route alone.
+    OwnPort,
+    /// An absolute-form target, as to a forward proxy.
+    Absolute,
+    /// The Host header.
+    Host,
+    /// The Host header with `.localhost` behind the name.
+    LocalName,
+    /// A prefix of the path under a loopback name.
+    Prefix,
+    /// Inside TLS that ended here: no base URL was changed, so links lead back by themselves.
+    Intercepted,
+}
+
 /// A request that a route claims.
 #[derive(Debug)]
 pub struct Matched {
+    /// How it was named.
+    pub way: Way,
     /// The index of the route.
     pub route: usize,
     /// The name that it was matched by, which is the upstream's Host.
@@ -85,9 +104,16 @@ fn own_port(plan: &Plan, name: &str, inbound: &Inbound<'_>, method: &Method) -> 
 }
 
 fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
-    let port = Port { named: inbound.port, local: entry.port };
-    if let Some(matched) = by_host(plan, port, inbound, method) {
+    let port = Port::Asked { named: inbound.port, local: entry.port };
+    let way = if inbound.form == Form::Absolute { Way::Absolute } else { Way::Host };
+    if let Some(matched) = by_host(plan, way, port, inbound, method) {
         return Ok(matched);
+    }
+    if inbound.form == Form::Origin
+        && let Some(name) = local_name(&inbound.host).filter(|_| !plan.table.knows(&inbound.host))
+        && let Some(found) = find_local(plan, name, inbound.path, method)
+    {
+        return Ok(by_name(Way::LocalName, name, &found));
     }
     if inbound.form == Form::Origin && is_loopback_name(&inbound.host, &plan.config.listen.names) {
         if let Some((route, length)) = plan.table.find_prefix(inbound.path) {
@@ -116,14 +142,13 @@ fn intercepted(
         return Err(Failure::no_route(why));
     }
     let named = inside.port.or(inbound.port).unwrap_or(HTTPS);
-    let port = Port { named: Some(named), local: entry.port.filter(|_| inside.port.is_none()) };
-    by_host(plan, port, inbound, method).ok_or_else(|| unclaimed(plan, inbound))
+    let port = Port::Asked { named: Some(named), local: entry.port.filter(|_| inside.port.is_none()) };
+    by_host(plan, Way::Intercepted, port, inbound, method).ok_or_else(|| unclaimed(plan, inbound))
 }
 
-fn by_host(plan: &Plan, port: Port, inbound: &Inbound<'_>, method: &Method) -> Option<Matched> {
+fn by_host(plan: &Plan, way: Way, port: Port, inbound: &Inbound<'_>, method: &Method) -> Option<Matched> {
     let found = plan.table.find(&inbound.host, port, inbound.path, method)?;
-    let captures = found.captures.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    Some(Matched { route: found.route, host: inbound.host.clone().into_owned(), captures, cut: 0 })
+    Some(by_name(way, &inbound.host, &found))
 }
 
 fn unclaimed(plan: &Plan, inbound: &Inbound<'_>) -> Failure {
@@ -134,13 +159,29 @@ fn unclaimed(plan: &Plan, inbound: &Inbound<'_>) -> Failure {
     })
 }
 
+/// The name that a localhost name stands for: `api.example.com` of `api.example.com.localhost`.
+pub fn local_name(host: &str) -> Option<&str> {
+    host.strip_suffix(".localhost").filter(|name| !name.is_empty())
+}
+
+/// The route that a localhost name leads to. Its port is this proxy's own and chooses nothing.
+pub fn find_local<'p, 'h>(plan: &'p Plan, name: &'h str, path: &str, method: &Method) -> Option<Found<'p, 'h>> {
+    let find = |port| plan.table.find(name, port, path, method);
+    find(Port::default()).or_else(|| find(Port::Any))
+}
+
+fn by_name(way: Way, host: &str, found: &Found<'_, '_>) -> Matched {
+    let captures = found.captures.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    Matched { way, route: found.route, host: host.to_owned(), captures, cut: 0 }
+}
+
 /// A way in that names its route: path and methods must still match.
 fn named(config: &Route, route: usize, path: &str, cut: usize, method: &Method) -> Result<Matched, Failure> {
     let rest = if path.len() == cut { "/" } else { &path[cut..] };
     if cut > 0 && rest.starts_with("//") {
         return Err(Failure::new(Outcome::BadRequest, format!("\"//\" after the prefix of route {}", config.name)));
     }
-    if !config.path.as_deref().is_none_or(|wanted| begins_with(rest, wanted)) {
+    if !allows_path(config, rest) {
         return Err(Failure::no_route(format!("route {} does not allow this path", config.name)));
     }
     if !config.methods.as_ref().is_none_or(|methods| methods.contains(method)) {
@@ -148,7 +189,13 @@ fn named(config: &Route, route: usize, path: &str, cut: usize, method: &Method) 
     }
     // The configuration admits these ways in only for exact hosts.
     let host = config.host.exact_name().unwrap_or_default().to_owned();
-    Ok(Matched { route, host, captures: Vec::new(), cut })
+    let way = if cut > 0 { Way::Prefix } else { Way::OwnPort };
+    Ok(Matched { way, route, host, captures: Vec::new(), cut })
+}
+
+/// Whether a path is within the route's.
+pub fn allows_path(config: &Route, path: &str) -> bool {
+    config.path.as_deref().is_none_or(|wanted| begins_with(path, wanted))
 }
 
 /// Whether a path begins with another one on a segment boundary.

@@ -14,6 +14,7 @@ pub mod held;
 pub mod hop;
 pub mod inbound;
 pub mod intercept;
+pub mod links;
 pub mod listener;
 pub mod live;
 pub mod matching;
@@ -23,6 +24,8 @@ pub mod request;
 pub mod stand_in;
 pub mod tally;
 pub mod tenant;
+pub mod tunnel;
+pub mod upgrade;
 pub mod worker_io;
 
 use std::sync::Arc;

@@ -21,6 +21,7 @@ pub struct Registry {
 pub struct Ending {
     activity: Arc<Activity>,
     told: AtomicBool,
+    cut: AtomicBool,
     waker: OnceLock<Waker>,
     seen: AtomicU64,
     idle_sweeps: AtomicU32,
@@ -32,6 +33,7 @@ impl Registry {
         let ending = Arc::new(Ending {
             activity,
             told: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             waker: OnceLock::new(),
             seen: AtomicU64::new(u64::MAX),
             idle_sweeps: AtomicU32::new(0),
@@ -48,6 +50,14 @@ impl Registry {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         self.list().iter().filter_map(Weak::upgrade).for_each(|ending| ending.tell());
+    }
+
+    /// The deadline of a drain: ends tunnels, which have no answer to end after.
+    pub fn cut(&self) {
+        self.list().iter().filter_map(Weak::upgrade).for_each(|ending| {
+            ending.cut.store(true, Ordering::Relaxed);
+            ending.tell();
+        });
     }
 
     /// Forgets what is closed and ends what has been idle for long. Called once a second.
@@ -80,6 +90,11 @@ impl Ending {
     /// Whether the connection is to end now.
     pub fn is_told(&self) -> bool {
         self.told.load(Ordering::Relaxed)
+    }
+
+    /// Whether a tunnel is to end now.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Leaves the waker of the connection's task, which stays the same for its life.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, VIA};
+use http::header::{CONTENT_LENGTH, EXPECT, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -15,11 +15,13 @@ use super::answer::WorkerAnswer;
 use super::failure::{Failure, Then};
 use super::gate::Share;
 use super::held::{Bound, Held, hold, overloaded};
+use super::links::WayBack;
 use super::live::Live;
 use super::matching::{self, Entry};
 use super::ready::{Ready, prepare, target};
 use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
+use super::upgrade::Handshake;
 use super::{browser, callers, hop, inbound, tenant};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
@@ -40,7 +42,10 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
     let (parts, body) = request.into_parts();
     let mut tally = Box::new(Tally::start(proxy.clone(), live.clone(), &parts.method, &parts.uri));
     match pass(&proxy, &live, &entry, parts, body, &mut tally).await {
-        Ok(answer) => {
+        Ok((answer, Some(handshake))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            handshake.switch(answer, tally)
+        }
+        Ok((answer, _)) => {
             let (mut head, body) = answer.into_parts();
             hop::clean_answer(&mut head.headers);
             tally.head(head.status.as_u16());
@@ -68,10 +73,10 @@ async fn pass(
     proxy: &Arc<Proxy>,
     live: &Live,
     entry: &Entry,
-    parts: Parts,
+    mut parts: Parts,
     body: Incoming,
     tally: &mut Tally,
-) -> Result<Answer, OwnAnswer> {
+) -> Result<(Answer, Option<Handshake>), OwnAnswer> {
     let limits = &live.snapshot.plan.config.limits;
     note_worker_headers(&parts.headers, tally);
     let inbound = inbound::read(&parts, limits)?;
@@ -91,10 +96,32 @@ async fn pass(
     tally.tenant.clone_from(&ready.tenant);
     tally.shares = take_shares(proxy, live, ready.index)?;
     let target = target(inbound.path, inbound.query, ready.matched.cut);
+    let way_back = WayBack::new(&ready.matched, &inbound, &parts.method);
+    let handshake = Handshake::of(&mut parts, ready.route);
+    let asking = asks_first(&parts.headers);
     let mut draft = ready.draft(parts, target)?;
-    let body = take_body(proxy, live, &ready, &mut draft, body, tally).await?;
+    if let Some(handshake) = &handshake {
+        handshake.ask(&mut draft.headers);
+    }
+    let body = take_body(proxy, live, &ready, &mut draft, (body, asking), tally).await?;
     let origin = live.origin(&proxy.pool, ready.index, &ready.matched.host, ready.client);
-    Ok(exchange(proxy, live, &ready, &origin, draft, body, tally).await?)
+    let mut answer = exchange(proxy, live, &ready, &origin, draft, body, tally).await?;
+    way_back.rewrite(&live.snapshot.plan, answer.headers_mut());
+    Ok((answer, handshake))
+}
+
+/// Whether the worker sends its body before anybody asks for it (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// It has, or will.
+    NotNeeded,
+    /// It waits for `100 Continue`.
+    Needed,
+}
+
+fn asks_first(headers: &HeaderMap) -> Asking {
+    let waits = headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if waits { Asking::Needed } else { Asking::NotNeeded }
 }
 
 fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<Share>; 2], Failure> {
@@ -117,7 +144,7 @@ async fn take_body(
     live: &Live,
     ready: &Ready<'_>,
     draft: &mut Draft,
-    body: Incoming,
+    (body, asking): (Incoming, Asking),
     tally: &Tally,
 ) -> Result<Outgoing, Failure> {
     let limits = &ready.route.limits;
@@ -146,7 +173,11 @@ async fn take_body(
         tally.progress.finish();
         return Ok(Outgoing::Streamed(RequestBody::Empty));
     }
-    let streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
+    let mut streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
+    if asking == Asking::Needed {
+        draft.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        streamed = streamed.when_asked();
+    }
     Ok(Outgoing::Streamed(RequestBody::Streamed(streamed)))
 }
 
@@ -267,7 +298,9 @@ impl Attempt<'_> {
     ) -> Result<Answer, Failure> {
         let timeouts = &self.ready.route.timeouts;
         let patience = Patience { response: timeouts.response, body: timeouts.body };
-        let mut freshness = Freshness::Any;
+        // A handshake takes a connection of its own.
+        let handshake = draft.headers.contains_key(UPGRADE);
+        let mut freshness = if handshake { Freshness::New } else { Freshness::Any };
         if let Some(bytes) = signed {
             tally.progress.finish();
             if tally.attempts == 0 {

@@ -3,8 +3,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::failure::{Failure, Then};
 use super::guard::{Guard, Part, Refusal, Violation};
+use super::tunnel::Tunnel;
 use crate::observe::Outcome;
 
 /// From the first byte of a head to its end.
@@ -28,23 +29,49 @@ const POISON: &[u8] = b"\0\n\n";
 pub struct Activity {
     phase: AtomicU8,
     requests: AtomicU64,
+    body_begun: AtomicBool,
+    /// What the connection becomes after its last answer, which is a 101.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
 }
 
 const IDLE: u8 = 0;
 const READING_HEAD: u8 = 1;
 const ANSWERING: u8 = 2;
 const ANSWER_ENDS: u8 = 3;
+/// After a 101: the bytes are no HTTP, the guard has nothing to watch.
+const TUNNEL: u8 = 4;
 
 impl Activity {
     /// Nothing has happened yet.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { phase: AtomicU8::new(IDLE), requests: AtomicU64::new(0) })
+        Arc::new(Self {
+            phase: AtomicU8::new(IDLE),
+            requests: AtomicU64::new(0),
+            body_begun: AtomicBool::new(false),
+            tunnel: Mutex::default(),
+        })
+    }
+
+    /// The answer that is about to be written is a 101.
+    pub fn switches(&self, tunnel: Box<Tunnel>) {
+        self.phase.store(TUNNEL, Ordering::Relaxed);
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    /// The tunnel that the connection has become.
+    pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A request's head was read.
     pub fn request_begins(&self) {
         self.phase.store(ANSWERING, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the worker has begun to send the body behind the last head: it waits for no `100 Continue`.
+    pub fn has_body_begun(&self) -> bool {
+        self.body_begun.load(Ordering::Relaxed)
     }
 
     /// The last byte of an answer was handed over.
@@ -176,9 +203,11 @@ fn raw_answer(failure: &Failure) -> Vec<u8> {
 
 impl Watch {
     /// Shows the guard what was read after the first `before` bytes of `buf`, and takes out what it refuses.
-    fn look(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+    fn look(&mut self, buf: &mut ReadBuf<'_>, before: usize, activity: &Activity) -> io::Result<()> {
         let Self::Sound(guard) = self else { return Ok(()) };
-        let Err(Violation { good, part, refusal }) = guard.watch(&buf.filled()[before..]) else { return Ok(()) };
+        let watched = guard.watch(&buf.filled()[before..]);
+        activity.body_begun.store(guard.has_body_begun(), Ordering::Relaxed);
+        let Err(Violation { good, part, refusal }) = watched else { return Ok(()) };
         buf.set_filled(before + good);
         match part {
             Part::Head => {
@@ -214,6 +243,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for WorkerIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let Watch::Sound(guard) = &this.watch else { return Poll::Ready(this.watch.refuse(buf)) };
+        if this.activity.is(TUNNEL) {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        }
         let in_head = guard.is_in_head();
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
@@ -221,7 +253,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WorkerIo<S> {
                 if buf.filled().len() > before && this.activity.idle_after().is_some() {
                     this.activity.phase.store(READING_HEAD, Ordering::Relaxed);
                 }
-                Poll::Ready(this.watch.look(buf, before))
+                Poll::Ready(this.watch.look(buf, before, &this.activity))
             }
             Poll::Pending => {
                 // The beginning of this head came while an earlier request was being answered.

@@ -67,12 +67,23 @@ struct Candidate {
 }
 
 /// The port that a request's authority named, and what else is usual where it arrived.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Port {
-    /// As in the authority.
-    pub named: Option<u16>,
-    /// The port that the request arrived at.
-    pub local: Option<u16>,
+#[derive(Clone, Copy, Debug)]
+pub enum Port {
+    /// It says what is asked for.
+    Asked {
+        /// As in the authority.
+        named: Option<u16>,
+        /// The port that the request arrived at.
+        local: Option<u16>,
+    },
+    /// It says nothing: a localhost name has the port of this proxy.
+    Any,
+}
+
+impl Default for Port {
+    fn default() -> Self {
+        Self::Asked { named: None, local: None }
+    }
 }
 
 impl Table {
@@ -206,11 +217,11 @@ impl Host {
 
 impl Candidate {
     fn accepts(&self, port: Port, method: &Method) -> bool {
-        let port_fits = match (self.port, port.named) {
-            (Some(wanted), named) => named == Some(wanted),
-            (None, None) => true,
-            (None, Some(named)) => {
-                named == 80 || named == 443 || named == self.upstream_port || Some(named) == port.local
+        let port_fits = match (self.port, port) {
+            (_, Port::Any) | (None, Port::Asked { named: None, .. }) => true,
+            (Some(wanted), Port::Asked { named, .. }) => named == Some(wanted),
+            (None, Port::Asked { named: Some(named), local }) => {
+                named == 80 || named == 443 || named == self.upstream_port || Some(named) == local
             }
         };
         port_fits && self.methods.as_ref().is_none_or(|methods| methods.contains(method))

@@ -71,7 +71,8 @@ fn a_method_outside_a_path_falls_to_the_next_shorter_path() {
 #[test]
 fn a_named_port_must_be_usual_or_the_routes_own() {
     let table = table(&[Spec("a.test", None, None, None), Spec("a.test:9000", None, None, None)]);
-    let at = |named, local| table.find("a.test", Port { named, local }, "/", &Method::GET).map(|found| found.route);
+    let at =
+        |named, local| table.find("a.test", Port::Asked { named, local }, "/", &Method::GET).map(|found| found.route);
     assert_eq!(at(None, Some(8080)), Some(0));
     assert_eq!(at(Some(443), None), Some(0));
     assert_eq!(at(Some(8443), None), Some(0));

@@ -44,6 +44,9 @@ use view::View;
 /// Reload requests that wait at most; more are answered with the one under way.
 const COMMANDS: usize = 4;
 
+/// How long tunnels may take to end after the deadline of a drain.
+const CUT_WAIT: Duration = Duration::from_millis(200);
+
 /// What a start needs beside the configuration.
 pub struct Start {
     /// The checked configuration, overrides applied.
@@ -197,6 +200,10 @@ impl Server {
         let _ = self.begin_drain.send(true);
         self.proxy.connections.drain();
         let finished = tokio::time::timeout(deadline, self.connections_gone.recv()).await;
+        if finished.is_err() {
+            self.proxy.connections.cut();
+            let _ = tokio::time::timeout(CUT_WAIT, self.connections_gone.recv()).await;
+        }
         for task in &self.background {
             task.abort();
         }

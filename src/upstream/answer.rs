@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{Fault, UpstreamError, classify};
-use super::lease::Lease;
+use super::lease::{Lease, Tunnel};
 
 /// An upstream's body as it streams down.
 #[derive(Debug)]
@@ -36,6 +36,16 @@ impl AnswerBody {
             body.finish();
         }
         body
+    }
+
+    /// After a 101: there is no body, and the connection is for [`AnswerBody::into_tunnel`].
+    pub(super) fn switched(incoming: Incoming, lease: Lease) -> Self {
+        Self { incoming, lease: Some(lease), silence: None }
+    }
+
+    /// The connection behind an answer 101; nothing after any other.
+    pub fn into_tunnel(mut self) -> Option<Tunnel> {
+        self.lease.take()?.into_tunnel()
     }
 
     fn finish(&mut self) {

@@ -1,15 +1,21 @@
 //! What goes up: nothing, a held body, or the worker's body as it streams in.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
 
 use super::error::WorkerBody;
+
+/// How long a body waits for an upstream that does not ask for it.
+pub const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The body of a request on its way up.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub struct Streamed {
     incoming: Incoming,
     progress: Arc<Progress>,
     limit: u64,
+    /// Runs while the upstream has not asked for the body (`Expect: 100-continue`).
+    unasked: Option<Pin<Box<Sleep>>>,
 }
 
 /// How far a streamed body has come; shared with whoever waits for the answer.
@@ -36,6 +44,7 @@ pub struct Progress {
     bytes: AtomicU64,
     done: AtomicBool,
     waiting: AtomicBool,
+    held_back: AtomicBool,
     fault: AtomicU8,
 }
 
@@ -63,6 +72,16 @@ impl Progress {
     /// Whether it is the worker that has nothing to send now.
     pub fn is_waiting_for_worker(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has asked for the body yet.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
+    }
+
+    /// The upstream said `100 Continue`. The next poll of the body asks the worker for it.
+    pub(super) fn ask(&self) {
+        self.held_back.store(false, Ordering::Relaxed);
     }
 
     /// How the worker's body failed, if it did.
@@ -93,10 +112,29 @@ pub struct WorkerBodyError;
 impl Streamed {
     /// Passes on at most `limit` bytes of `incoming`.
     pub fn new(incoming: Incoming, progress: Arc<Progress>, limit: Option<u64>) -> Self {
-        Self { incoming, progress, limit: limit.unwrap_or(u64::MAX) }
+        Self { incoming, progress, limit: limit.unwrap_or(u64::MAX), unasked: None }
+    }
+
+    /// The same for a worker that waits for `100 Continue`: its body is asked for when the upstream does, or
+    /// after [`CONTINUE_WAIT`], since not every upstream does (RFC 9110 section 10.1.1).
+    pub fn when_asked(self) -> Self {
+        self.progress.held_back.store(true, Ordering::Relaxed);
+        Self { unasked: Some(Box::pin(sleep(CONTINUE_WAIT))), ..self }
+    }
+
+    /// Ready when the worker's body may be read, which is what sends it `100 Continue`.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(timer) = self.unasked.as_mut() else { return Poll::Ready(()) };
+        if self.progress.is_held_back() {
+            ready!(timer.as_mut().poll(cx));
+        }
+        self.progress.ask();
+        self.unasked = None;
+        Poll::Ready(())
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, WorkerBodyError>>> {
+        ready!(self.poll_asked(cx));
         loop {
             let polled = Pin::new(&mut self.incoming).poll_frame(cx);
             self.progress.waiting.store(polled.is_pending(), Ordering::Relaxed);

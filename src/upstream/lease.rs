@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -29,16 +31,30 @@ const INTERIM_ANSWERS: u32 = 32;
 
 /// The library's side of a connection, which moves only when it is polled. Gone once it has ended: polled
 /// again it would go on in the middle of a message, and while it is there a request that it never took waits.
-struct Driver(Option<Pin<Box<Http>>>);
+struct Driver {
+    http: Option<Pin<Box<Http>>>,
+    at_end: AtEnd,
+    /// What is left of it, where that was asked for.
+    ended: Option<Pin<Box<Http>>>,
+}
 
 type Http = http1::Connection<TokioIo<Stream>, RequestBody>;
 
+/// What becomes of a connection that is no HTTP any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AtEnd {
+    Drop,
+    /// After a 101 its bytes are a tunnel.
+    Keep,
+}
+
 impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        let Some(connection) = self.0.as_mut() else { return Poll::Ready(Ok(())) };
+        let Some(connection) = self.http.as_mut() else { return Poll::Ready(Ok(())) };
         let polled = connection.as_mut().poll(cx);
         if polled.is_ready() {
-            self.0 = None;
+            let ended = self.http.take();
+            self.ended = ended.filter(|_| self.at_end == AtEnd::Keep);
         }
         polled
     }
@@ -72,7 +88,7 @@ impl Connection {
             .map_err(|error| classify(&error, "opening the connection"))?;
         Ok(Self {
             sender,
-            driver: Driver(Some(Box::pin(driver))),
+            driver: Driver { http: Some(Box::pin(driver)), at_end: AtEnd::Drop, ended: None },
             peer: connected.peer,
             is_local: connected.is_local,
             opened: Instant::now(),
@@ -128,6 +144,16 @@ pub struct SendFailure {
     pub unsent: Option<Box<Request<RequestBody>>>,
 }
 
+/// A connection that has become a tunnel. It is counted as active until it is dropped, and never pooled.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// What comes from and goes to the upstream.
+    pub stream: Stream,
+    /// What it has sent behind the head of its answer.
+    pub early: Bytes,
+    _lease: Lease,
+}
+
 impl Lease {
     pub(super) fn new(connection: Box<Connection>, origin: Arc<Origin>, unused_for: Duration) -> Self {
         origin.count_active();
@@ -148,21 +174,28 @@ impl Lease {
     pub async fn send(
         mut self,
         mut request: Request<RequestBody>,
-        progress: &Progress,
+        progress: &Arc<Progress>,
         patience: Patience,
     ) -> Result<Answer, SendFailure> {
         let Some(connection) = self.connection.as_mut() else {
             return Err(SendFailure { error: closed(), unsent: Some(Box::new(request)) });
         };
         let interim = Arc::new(AtomicU32::new(0));
-        let counter = interim.clone();
-        hyper::ext::on_informational(&mut request, move |_head| {
+        let (counter, asked) = (interim.clone(), progress.clone());
+        hyper::ext::on_informational(&mut request, move |head| {
             counter.fetch_add(1, Ordering::Relaxed);
+            if head.status() == http::StatusCode::CONTINUE {
+                asked.ask();
+            }
         });
         connection.used = true;
+        let protocol = request.headers().get(UPGRADE).cloned();
         let mut response = pin!(connection.sender.try_send_request(request));
         let driver = &mut connection.driver;
         let mut watch = Watch::new(patience);
+        if protocol.is_some() {
+            driver.at_end = AtEnd::Keep;
+        }
         let outcome = poll_fn(|cx| {
             let driven = driver.poll(cx);
             // First of all: one read can bring any number of them, and the answer behind them.
@@ -170,7 +203,13 @@ impl Lease {
                 let why = format!("over {INTERIM_ANSWERS} interim answers");
                 return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
             }
-            if let Poll::Ready(answer) = response.as_mut().poll(cx) {
+            let mut answer = response.as_mut().poll(cx);
+            if answer.is_pending() && driven.is_ready() {
+                // Ended without an answer: only now does the library say so.
+                driver.ended = None;
+                answer = response.as_mut().poll(cx);
+            }
+            if let Poll::Ready(answer) = answer {
                 return Poll::Ready(answer.map_err(|failed| failed_send(failed, progress)));
             }
             if let Poll::Ready(Err(error)) = driven {
@@ -179,21 +218,50 @@ impl Lease {
             watch.poll(cx, progress).map(|error| Err(no_answer(error, progress)))
         })
         .await?;
-        self.answered(outcome, patience)
+        if outcome.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return self.switched(outcome, protocol.as_ref());
+        }
+        if protocol.is_some() {
+            // Whoever asked for a tunnel has a connection of its own.
+            self.unused_for = Duration::ZERO;
+            if let Some(connection) = self.connection.as_mut() {
+                (connection.driver.at_end, connection.driver.ended) = (AtEnd::Drop, None);
+            }
+        }
+        Ok(self.answered(outcome, patience))
     }
 
-    fn answered(mut self, response: Response<Incoming>, patience: Patience) -> Result<Answer, SendFailure> {
+    /// A 101: the connection is no HTTP any more, once the library has let go of it.
+    fn switched(self, response: Response<Incoming>, asked: Option<&HeaderValue>) -> Result<Answer, SendFailure> {
         let refused = |why: &str| Err(SendFailure { error: UpstreamError::new(Fault::Protocol, why), unsent: None });
-        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return refused("the upstream switched protocols without being asked");
+        let Some(asked) = asked else { return refused("the upstream switched protocols without being asked") };
+        let mut named = response.headers().get_all(UPGRADE).iter();
+        let same = named.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(asked.as_bytes()));
+        if !same || named.next().is_some() {
+            return refused("the upstream switched to another protocol than it was asked for");
         }
+        if self.connection.as_ref().is_none_or(|connection| connection.driver.ended.is_none()) {
+            return refused("the upstream switched protocols before the whole request was sent");
+        }
+        let (head, body) = response.into_parts();
+        Ok(Response::from_parts(head, AnswerBody::switched(body, self)))
+    }
+
+    /// The bytes of the connection after a 101, with those that were read behind its head.
+    pub(super) fn into_tunnel(mut self) -> Option<Tunnel> {
+        let connection = self.connection.take()?;
+        let parts = Pin::into_inner(connection.driver.ended?).into_parts();
+        Some(Tunnel { stream: parts.io.into_inner(), early: parts.read_buf, _lease: self })
+    }
+
+    fn answered(mut self, response: Response<Incoming>, patience: Patience) -> Answer {
         if let Some(connection) = self.connection.as_mut() {
             connection.keep_alive = promised_keep_alive(response.headers());
         }
         let endless = is_event_stream(response.headers());
         let (head, body) = response.into_parts();
         let idle = if endless { None } else { patience.body };
-        Ok(Response::from_parts(head, AnswerBody::new(body, self, idle)))
+        Response::from_parts(head, AnswerBody::new(body, self, idle))
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
@@ -246,7 +314,7 @@ impl Watch {
             let now = progress.bytes();
             if progress.is_done() {
                 (self.body_done, self.timer, self.since) = (true, None, Instant::now());
-            } else if now != self.seen {
+            } else if now != self.seen || progress.is_held_back() {
                 (self.seen, self.since) = (now, Instant::now());
             }
         }

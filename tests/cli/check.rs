@@ -32,14 +32,36 @@ fn a_good_configuration_is_ok_in_json() {
             "diagnostics": [],
             "routes": [
                 {"name": "partner", "host": "api.partner.example", "path": null, "methods": null, "prefix": "/partner",
-                 "listen": null, "upstream": "https://api.partner.example", "credentials": ["key"], "tenant": null},
+                 "listen": null, "upstream": "https://api.partner.example", "credentials": ["key"], "tenant": null,
+                 "local_name": "api.partner.example.localhost", "hosts_line": "127.0.0.1 api.partner.example.localhost"},
                 {"name": "open", "host": "{shop}.open.example:8443", "path": null, "methods": null, "prefix": null,
                  "listen": null, "upstream": "https://{shop}.open.example:8443", "credentials": [],
-                 "tenant": "{shop} of the host"},
+                 "tenant": "{shop} of the host", "local_name": "{shop}.open.example.localhost", "hosts_line": null},
             ],
             "secrets": [{"name": "partner/key", "credential": "key", "ok": true, "reason": null}],
         })
     );
+}
+
+#[test]
+fn people_get_the_localhost_name_and_the_line_that_makes_it_resolve() {
+    let listen = "[listen]\nproxy = [\"unix:proxy.sock\", \"[::]:8080\", \"127.0.0.1:8081\"]\nallow_remote = true\n";
+    let routes = "[[route]]\nname = \"ip\"\nhost = \"10.0.0.1\"\ncredential = \"none\"\n\
+                  [[route]]\nname = \"own\"\nhost = \"own.localhost\"\ncredential = \"none\"\n";
+    let scratch = Scratch::with(&format!("{listen}{GOOD}{routes}"), &[("partner/key", "value\n")]);
+    let ran = run(&scratch, &["check"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let paragraphs: Vec<&str> = ran.out.split("\nroute ").collect();
+    for wanted in [
+        "              http://api.partner.example.localhost:8080\n",
+        "              http://api.partner.example.localhost:8081\n",
+        "  hosts line  ::1 api.partner.example.localhost\n",
+    ] {
+        assert!(paragraphs[0].contains(wanted), "{wanted}{ran:?}");
+    }
+    assert!(paragraphs[1].contains("http://{shop}.open.example.localhost:8080\n"), "{ran:?}");
+    assert_eq!(ran.out.matches("hosts line").count(), 1, "only of exact names that do not lead here anyway: {ran:?}");
+    assert!(!ran.out.contains("10.0.0.1.localhost") && !ran.out.contains("own.localhost.localhost"), "{ran:?}");
 }
 
 #[test]

@@ -61,10 +61,11 @@ fn header(json: &serde_json::Value, name: &str) -> Option<String> {
 /// The signature was computed with Python's hmac over the text with the real key in the place of `[partner/key]`.
 #[test]
 fn the_canonical_text_and_its_signature_are_shown_and_secrets_are_not() {
-    let ways: [&[&str]; 4] = [
+    let ways: [&[&str]; 5] = [
         &["http://127.0.0.1:8080/partner/v2/orders?x=1"],
         &["https://api.partner.example/v2/orders?x=1"],
         &["http://localhost:9001/v2/orders?x=1"],
+        &["http://api.partner.example.localhost:8080/v2/orders?x=1"],
         &["/v2/orders?x=1", "-H", "Host: API.partner.example"],
     ];
     for way in ways {

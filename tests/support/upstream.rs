@@ -258,6 +258,11 @@ impl Conversation {
         &self.buffer
     }
 
+    /// Takes what was read.
+    pub(crate) fn take_unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let wire = self.wire.bytes();
         let sent = async {

@@ -4,10 +4,14 @@ mod bodies;
 mod credentials;
 mod entries;
 mod headers;
+mod links;
+mod localhost;
 mod matching;
 mod reuse;
+mod streams;
 mod tenants;
 mod unix_socket;
+mod upgrades;
 
 use crate::support::{Running, Setup, Upstream};
 

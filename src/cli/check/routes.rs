@@ -1,6 +1,7 @@
 //! What each route would do.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 
@@ -20,6 +21,10 @@ pub(super) struct RouteRow {
     upstream: String,
     credentials: Vec<String>,
     tenant: Option<String>,
+    /// The host as a name that leads to this machine; `null` where there is none.
+    local_name: Option<String>,
+    /// The line of a hosts file that makes every program resolve `local_name`; of exact hosts only.
+    hosts_line: Option<String>,
     #[serde(skip)]
     ways: Vec<String>,
     #[serde(skip)]
@@ -47,6 +52,8 @@ fn row(config: &Config, route: &Route) -> RouteRow {
         upstream: route.upstream.url(&name_of(&route.host)),
         credentials: credentials().map(|credential| credential.name.clone()).collect(),
         tenant: route.tenant.as_ref().map(tenant),
+        local_name: local_name(route),
+        hosts_line: hosts_line(config, route),
         ways: ways(config, route),
         clients: route
             .callers
@@ -82,6 +89,38 @@ fn tenant(source: &TenantSource) -> String {
     }
 }
 
+/// `api.example.com.localhost`; an address has none, and a name of this machine needs none.
+fn local_name(route: &Route) -> Option<String> {
+    let name = name_of(&route.host);
+    let local = name == "localhost" || name.ends_with(".localhost");
+    let address = name.starts_with('[') || name.parse::<IpAddr>().is_ok();
+    (!local && !address).then(|| format!("{name}.localhost"))
+}
+
+/// Browsers and curl need no such line; most programs do.
+fn hosts_line(config: &Config, route: &Route) -> Option<String> {
+    let name = local_name(route).filter(|_| route.host.is_exact())?;
+    let listener = config.listen.proxy.iter().find_map(tcp)?;
+    Some(format!("{} {name}", reached_at(listener).ip()))
+}
+
+fn tcp(listener: &ListenAddr) -> Option<SocketAddr> {
+    match listener {
+        ListenAddr::Tcp(address) => Some(*address),
+        ListenAddr::Unix(_) => None,
+    }
+}
+
+/// Where a program on this machine reaches a listener.
+fn reached_at(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listener.port())
+}
+
 /// What a worker writes to come this way.
 fn ways(config: &Config, route: &Route) -> Vec<String> {
     let mut ways = Vec::new();
@@ -91,6 +130,9 @@ fn ways(config: &Config, route: &Route) -> Vec<String> {
             ListenAddr::Unix(_) => address(listener),
         };
         ways.push(format!("{at} with Host: {}", route.host));
+        if let Some((name, address)) = local_name(route).zip(tcp(listener)) {
+            ways.push(format!("http://{name}:{}", address.port()));
+        }
         if let Some(prefix) = &route.prefix {
             ways.push(format!("{at}{}{prefix}", if at.starts_with("unix:") { " " } else { "" }));
         }
@@ -119,6 +161,9 @@ pub(super) fn text(rows: &[RouteRow]) -> String {
         }
         if let Some(path) = &row.path {
             line("path", path);
+        }
+        if let Some(hosts) = &row.hosts_line {
+            line("hosts line", hosts);
         }
         if row.stand_in == Some(StandIn::Token) {
             line("answers", "itself, with a stand-in token");

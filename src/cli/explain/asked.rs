@@ -13,7 +13,7 @@ use crate::cli::args::ExplainArgs;
 use crate::cli::exit::{Ended, Exit};
 use crate::config::model::{Config, ListenAddr};
 use crate::proxy::inbound::is_loopback_name;
-use crate::proxy::matching::{Entry, EntryKind};
+use crate::proxy::matching::{Entry, EntryKind, local_name};
 use crate::snapshot::plan::Plan;
 
 /// Largest body that is read, in bytes; what a route allows is asked later.
@@ -28,7 +28,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// A URL of this machine is what a worker calls (own port, prefix, or another Host given); that of
+    /// A URL of this machine is what a worker calls (own port, prefix, localhost name, or another Host given); that of
     /// another host is an upstream's, and comes as through a forward proxy.
     pub(super) fn new(plan: &Plan, args: &ExplainArgs) -> anyhow::Result<Self> {
         let config = &plan.config;
@@ -38,7 +38,9 @@ impl Asked {
             (Some("http" | "https"), Some(authority)) => {
                 let host = authority.host().to_ascii_lowercase();
                 let authority = authority.clone();
-                if is_loopback_name(&host, &config.listen.names) && !plan.table.knows(&host) {
+                let here = is_loopback_name(&host, &config.listen.names)
+                    || local_name(&host).is_some_and(|name| plan.table.knows(name));
+                if here && !plan.table.knows(&host) {
                     (origin_form(&uri)?, Some(authority.clone()), arrival(config, &authority)?)
                 } else {
                     (uri, Some(authority), shared(config, None))

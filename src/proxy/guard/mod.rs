@@ -22,6 +22,7 @@ pub use chunked::{EXTENSION_LIMIT, TRAILER_LIMIT};
 pub struct Guard {
     head: Head,
     phase: Phase,
+    body_begun: bool,
 }
 
 #[derive(Debug, Default)]
@@ -108,12 +109,14 @@ impl Guard {
                     Ok(Step::More) => return Ok(()),
                     Ok(Step::End { used, framing }) => {
                         self.phase = framing.into();
+                        self.body_begun = false;
                         at += used;
                     }
                     Err(refusal) => return Err(Violation { good: at, part: Part::Head, refusal }),
                 },
                 Phase::Opaque => return Ok(()),
                 Phase::Length(left) => {
+                    self.body_begun = true;
                     let used = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                     *left -= used as u64;
                     at += used;
@@ -122,6 +125,7 @@ impl Guard {
                     }
                 }
                 Phase::Chunked(chunked) => {
+                    self.body_begun = true;
                     let (used, outcome) = chunked.read(rest);
                     at += used;
                     match outcome {
@@ -138,6 +142,11 @@ impl Guard {
     /// Whether a head has begun and not ended.
     pub fn is_in_head(&self) -> bool {
         matches!(self.phase, Phase::Head) && self.head.has_begun()
+    }
+
+    /// Whether bytes of the last message's body have come.
+    pub fn has_body_begun(&self) -> bool {
+        self.body_begun
     }
 
     /// Whether a body has begun and not ended.
