@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod callers;
 mod cli;
 mod failing_well;
 mod house;

@@ -24,6 +24,7 @@ use crate::proxy::{inbound, matching};
 use crate::sign::SignContext;
 use crate::snapshot::Snapshot;
 use crate::snapshot::plan::Plan;
+use crate::template::encode::query_pair;
 use asked::Asked;
 
 /// What would leave.
@@ -89,30 +90,44 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
     let target = target(inbound.path, inbound.query, matched.cut);
     let route = &plan.config.routes[matched.route];
     let refused = |failure: Failure| (failure, Some(route.name.clone()));
-    if let Some(tenant) = &args.tenant {
-        name_tenant(route, tenant, &mut parts.headers)?;
+    if route.stand_in.is_some() {
+        let why = format!("route {} answers with a stand-in token: nothing leaves", route.name);
+        return Err(Ended::new(Exit::Bad, why).with_hint("explain a call that the worker makes with the token").into());
     }
-    let ready = match prepare(snapshot, matched, &parts.headers, SystemClock.now()) {
+    if let Some(tenant) = &args.tenant {
+        name_tenant(route, tenant, &mut parts)?;
+    }
+    let ready = match prepare(snapshot, matched, &parts, SystemClock.now()) {
         Ok(ready) => ready,
         Err(failure) => return Ok(Err(refused(failure))),
     };
     if let Some(tenant) = args.tenant.as_deref().filter(|tenant| ready.tenant.as_deref() != Some(tenant)) {
         let found = ready.tenant.as_deref().unwrap_or_default();
-        return Err(Ended::new(Exit::Bad, format!("the tenant of this host is {found}, not {tenant}")).into());
+        let place = if matches!(route.tenant, Some(TenantSource::Capture(_))) { "host" } else { "request" };
+        return Err(Ended::new(Exit::Bad, format!("the tenant of this {place} is {found}, not {tenant}")).into());
     }
     Ok(sign(snapshot, &ready, parts, target, body, args).map_err(refused))
 }
 
 /// `--tenant` stands for what the worker would send.
-fn name_tenant(route: &Route, tenant: &str, headers: &mut http::HeaderMap) -> anyhow::Result<()> {
+fn name_tenant(route: &Route, tenant: &str, parts: &mut http::request::Parts) -> anyhow::Result<()> {
     match &route.tenant {
         Some(TenantSource::Header(name)) => {
             let value = http::HeaderValue::from_str(tenant).context("--tenant cannot stand in a header")?;
-            headers.append(name.clone(), value);
+            parts.headers.append(name.clone(), value);
             Ok(())
         }
-        // Compared with what the host says.
-        Some(TenantSource::Capture(_)) => Ok(()),
+        Some(TenantSource::Query(name)) => {
+            let mut uri = std::mem::take(&mut parts.uri).into_parts();
+            let target = uri.path_and_query.as_ref().map_or("/", |target| target.as_str());
+            let joint = if target.contains('?') { '&' } else { '?' };
+            let named = format!("{target}{joint}{}", query_pair(name, tenant.as_bytes()));
+            uri.path_and_query = Some(named.parse().context("--tenant cannot stand in a query")?);
+            parts.uri = http::Uri::from_parts(uri)?;
+            Ok(())
+        }
+        // Compared with what host, path or slot say.
+        Some(TenantSource::Capture(_) | TenantSource::Path(_) | TenantSource::Slot) => Ok(()),
         None => Err(Ended::new(Exit::Bad, format!("route {} knows no tenants", route.name))
             .with_hint("leave --tenant out, or give the route a `tenant`")
             .into()),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::keys_client::CLIENT;
 use super::keys_net::{DNS, EGRESS, TLS_TRUST};
 use super::keys_route::{CREDENTIAL, ROUTE};
 use super::schema::{Fallback, Key, Kind, Section};
@@ -38,6 +39,7 @@ pub(super) static ROOT: Section = Section {
         key("listen", Kind::Table(&LISTEN), Absent, "where workers, operators and probes connect"),
         key("secrets", Kind::Table(&SECRETS), Absent, "the directory of secrets and how it is watched"),
         key("credential", Kind::Named(&CREDENTIAL), Absent, "`[credential.NAME]`: a proof of identity"),
+        key("client", Kind::Named(&CLIENT), Absent, "`[client.NAME]`: a caller that can be told from others"),
         key("route", Kind::Tables(&ROUTE), Absent, "an upstream and what is done for it"),
         key(
             "intercept",
@@ -61,7 +63,7 @@ pub(super) static ROOT: Section = Section {
         key("egress", Kind::Table(&EGRESS), Absent, "a proxy that leads out of the network"),
         key("playground", Kind::Table(&PLAYGROUND), Absent, "a built-in upstream to try things out"),
     ],
-    later: &["state", "events", "audit", "recipes", "client", "webhook"],
+    later: &["state", "events", "audit", "recipes", "webhook"],
     example: "",
 };
 

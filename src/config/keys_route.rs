@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::keys::{DAY, HOUR, MILLISECOND, duration, key, size};
+use super::keys_client::TENANT;
 use super::schema::{Fallback, Kind, Section};
 
 use Fallback::{Absent, Is, Required};
@@ -161,6 +162,24 @@ pub(super) static ROUTE: Section = Section {
             Absent,
             "where the tenant of a request is found",
         ),
+        key(
+            "clients",
+            Kind::Texts("the name of a client"),
+            Absent,
+            "the only callers that may use the route; absent: anyone who reaches the listener",
+        ),
+        key(
+            "origins",
+            Kind::Texts("an origin such as \"https://app.example\""),
+            Absent,
+            "web pages that may use the route; pages of all other sites are refused. Answers get no CORS headers from here",
+        ),
+        key(
+            "stand_in",
+            Kind::Choice(&["token"]),
+            Absent,
+            "answers every request of the route itself, as a token endpoint does, with a placeholder that is worth nothing; needs `path`; `upstream` and `credential` are not used",
+        ),
         key("tls", Kind::Table(&TLS), Absent, "client certificate, private CA"),
         key(
             "websocket",
@@ -171,21 +190,8 @@ pub(super) static ROUTE: Section = Section {
         key("timeouts", Kind::Table(&TIMEOUTS), Absent, "how long to wait"),
         key("limits", Kind::Table(&ROUTE_LIMITS), Absent, "bounds of this route"),
     ],
-    later: &["recipe", "endpoints", "rate_limit", "retry", "breaker", "clock", "clients", "origins", "stand_in"],
+    later: &["recipe", "endpoints", "rate_limit", "retry", "breaker", "clock"],
     example: "[[route]]\nname       = \"partner\"\nhost       = \"api.partner.example\"\npath       = \"/v2\"\nmethods    = [\"GET\", \"POST\"]\nprefix     = \"/partner\"\nupstream   = \"https://api.partner.example:8443\"\ncredential = \"partner-key\"\ntls        = { client_cert = \"partner/tls.crt\", client_key = \"partner/tls.key\" }\ntimeouts   = { connect = \"5s\", response = \"60s\" }\n",
-};
-
-static TENANT: Section = Section {
-    title: "tenant",
-    help: "Tenants have 1 to 128 letters, digits, `.`, `_` and `-`, never `..`.",
-    keys: &[key(
-        "header",
-        Kind::Text("the name of a header"),
-        Absent,
-        "the worker names the tenant in this header, which is dropped",
-    )],
-    later: &["query", "path", "slot"],
-    example: "",
 };
 
 static TLS: Section = Section {

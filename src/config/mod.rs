@@ -6,6 +6,7 @@
 //! `diagnostic` prints. Whether a secret exists and is good is `snapshot`'s question.
 
 mod check;
+mod client;
 mod credential;
 mod credential_hmac;
 pub mod diagnostic;
@@ -13,6 +14,7 @@ mod fields;
 mod hints;
 pub mod intercept;
 mod keys;
+mod keys_client;
 mod keys_net;
 mod keys_route;
 mod literal;
@@ -21,6 +23,7 @@ mod model_net;
 mod net;
 mod reference;
 mod route;
+mod route_callers;
 mod schema;
 mod sections;
 mod source;
@@ -102,8 +105,11 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     intercept::needed(&root, intercept.as_ref());
     let admin = sections::admin(&root.table("admin"));
     let credentials = credential::credentials(&root, text);
+    let clients = client::clients(&root);
     let by_name = credentials.iter().enumerate().map(|(index, c)| (c.name.value, index)).collect();
-    let around = route::Around { folder, allow_remote: listen.allow_remote, credentials: &by_name };
+    let clients_by_name = clients.iter().enumerate().map(|(index, c)| (c.name.value, index)).collect();
+    let around =
+        route::Around { folder, allow_remote: listen.allow_remote, credentials: &by_name, clients: &clients_by_name };
     let routes = route::routes(&root, &around, &mut taken);
     let playground = sections::playground(&root.table("playground"), &mut taken);
     sections::listen_twice(&taken, mistakes);
@@ -111,6 +117,8 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     check::unique(&routes, mistakes);
     check::ambiguous(&routes, text, mistakes);
     check::together(&routes, &credentials, mistakes);
+    client::check(&clients, &routes, &listen, mistakes);
+    route_callers::slots(&routes, &credentials, mistakes);
     check::unused(&routes, &credentials, mistakes);
     let trust = net::trust(&root.table("tls"));
     let (egress, egress_credential) = net::egress(&root.table("egress"), text, credentials.len());
@@ -139,6 +147,7 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
             .map(|c| c.made)
             .chain(egress_credential.map(Some))
             .collect::<Option<_>>()?,
+        clients: clients.into_iter().map(|c| c.made).collect::<Option<_>>()?,
         routes: routes.into_iter().map(|r| r.made).collect::<Option<_>>()?,
     })
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::route::host::HostPattern;
+use crate::route::tenant::TenantPattern;
 use crate::secret::name::NamePattern;
 use crate::sign::Signer;
 pub use crate::tls::{Pin, TlsVersion};
@@ -61,6 +62,8 @@ pub struct Config {
     pub playground: Option<SocketAddr>,
     /// `[credential.*]`, in the order of the file; last, where it has one, that of `[egress]`.
     pub credentials: Vec<Credential>,
+    /// `[client.*]`, in the order of the file.
+    pub clients: Vec<Client>,
     /// `[[route]]`, in the order of the file.
     pub routes: Vec<Route>,
 }
@@ -222,6 +225,43 @@ pub struct Credential {
     pub secret_spans: Vec<Span>,
 }
 
+/// `[client.NAME]`: a caller that can be told from others.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The name.
+    pub name: String,
+    /// How it proves who it is.
+    pub proof: Proof,
+    /// The tenants that it may act for; `None` is any.
+    pub tenants: Option<Vec<TenantPattern>>,
+}
+
+/// How a client proves who it is.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// A token in `Proxy-Authorization`. Kept as a credential named `client:NAME`, so that its secret obeys the same
+    /// rules: read, rotated and shown like any other.
+    Token(Box<Credential>),
+    /// The user of the process behind a Unix socket.
+    Uid(u32),
+}
+
+/// Who may use a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteCallers {
+    /// Indexes into [`Config::clients`]; `None` is anyone.
+    pub clients: Option<Vec<usize>>,
+    /// Origins whose pages may, as browsers write them.
+    pub origins: Vec<String>,
+}
+
+/// `stand_in`: what the proxy answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    /// A token endpoint's answer with a placeholder.
+    Token,
+}
+
 /// `[[route]]`
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -245,6 +285,10 @@ pub struct Route {
     pub credentials: Vec<usize>,
     /// Where the tenant of a request is found.
     pub tenant: Option<TenantSource>,
+    /// `clients` and `origins`
+    pub callers: RouteCallers,
+    /// `stand_in`: every request of the route is answered here.
+    pub stand_in: Option<StandIn>,
     /// `tls = { .. }`
     pub tls: RouteTls,
     /// Whether WebSocket handshakes pass; default true.
@@ -283,6 +327,12 @@ pub enum TenantSource {
     Capture(String),
     /// `{ header = "Countersign-Tenant" }`
     Header(http::HeaderName),
+    /// `{ query = "shop" }`: a query parameter by its decoded name.
+    Query(String),
+    /// `{ path = 1 }`: a segment of the path, counted from 1.
+    Path(usize),
+    /// `{ slot = true }`: where the credential's secret would stand.
+    Slot,
 }
 
 /// `tls` of a route.

@@ -6,13 +6,12 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::credential::{check_name, header};
+use super::credential::check_name;
 use super::diagnostic::Diagnostic;
 use super::fields::{Fields, Mistakes};
 use super::keys_route::ROUTE;
-use super::model::{
-    ListenAddr, Route, RouteLimits, RouteTls, Span, Spanned, TenantSource, Timeouts, TlsVersion, Upstream,
-};
+use super::model::{ListenAddr, Route, RouteLimits, RouteTls, Span, Spanned, Timeouts, TlsVersion, Upstream};
+use super::route_callers::{self, Callers};
 use super::sections::{Taken, address, local};
 use super::units::{self, nearest};
 use crate::route::host::HostPattern;
@@ -24,6 +23,8 @@ pub(super) struct Around<'a> {
     pub allow_remote: bool,
     /// Every declared credential, also those with mistakes, and its index.
     pub credentials: &'a HashMap<&'a str, usize>,
+    /// Every declared client, and its index.
+    pub clients: &'a HashMap<&'a str, usize>,
 }
 
 /// A route and where its parts were written; `made` is `None` when it has mistakes that leave nothing to check.
@@ -37,6 +38,8 @@ pub(super) struct Declared {
     pub credential_spans: Vec<Span>,
     /// Whether `credential` names something that is not there.
     pub dangling: bool,
+    /// What it says of its callers.
+    pub callers: Callers,
 }
 
 /// All routes, in the order of the file.
@@ -73,7 +76,9 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
     let (credentials, credential_spans, dangling) = credentials(fields, around);
     let upstream =
         upstream(fields, host.as_ref(), if credentials.is_empty() { Proof::None } else { Proof::Credential });
-    let tenant = tenant(fields, host.as_ref());
+    let tenant = route_callers::tenant(fields, host.as_ref());
+    let (who, callers) = route_callers::callers(fields, around.clients);
+    let stand_in = route_callers::stand_in(fields);
     let tls = tls(&fields.table("tls"), fields.value("tls").is_some(), upstream.as_ref());
     let path = fields.text("path").and_then(|text| path(&text, mistakes));
     let methods = methods(fields);
@@ -92,12 +97,14 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
         upstream,
         credentials,
         tenant,
+        callers: who,
+        stand_in,
         tls,
         websocket,
         timeouts,
         limits,
     });
-    Declared { made, name_span, prefix_span: fields.span_of("prefix"), credential_spans, dangling }
+    Declared { made, name_span, prefix_span: fields.span_of("prefix"), credential_spans, dangling, callers }
 }
 
 fn host(fields: &Fields<'_, '_>) -> Option<HostPattern> {
@@ -370,49 +377,6 @@ fn origin(text: &str) -> Result<Upstream, String> {
         Some(host) => Ok(Upstream { tls, host: Some(host), port }),
         None => Err("write the host as a name or address such as \"https://api.example.com\"".to_owned()),
     }
-}
-
-fn tenant(fields: &Fields<'_, '_>, host: Option<&HostPattern>) -> Option<TenantSource> {
-    let mistakes = fields.mistakes();
-    let value = fields.value("tenant")?;
-    let text = match value.get_ref() {
-        DeValue::String(text) => text,
-        DeValue::Table(_) => {
-            let table = fields.table("tenant");
-            let Some(text) = table.text("header") else {
-                if value.get_ref().as_table().is_some_and(|table| table.is_empty()) {
-                    mistakes.hinted(value.span(), "`tenant` is empty", "write { header = \"Countersign-Tenant\" }");
-                }
-                return None;
-            };
-            return tenant_header(&text, mistakes).map(TenantSource::Header);
-        }
-        _ => return fields.mismatch("tenant", value),
-    };
-    let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
-    let captures: Vec<&str> = host.map(|host| host.captures().collect()).unwrap_or_default();
-    match name {
-        Some(name) if captures.contains(&name) || host.is_none() => Some(TenantSource::Capture(name.to_owned())),
-        _ => {
-            let hint = match &captures[..] {
-                [] => "capture it in the host, such as \"{shop}.example.com\", or write { header = \"Countersign-Tenant\" }".to_owned(),
-                names => format!("write \"{{{}}}\"", names.join("}\" or \"{")),
-            };
-            let message = format!("`tenant` must name a capture of the host; \"{text}\" is none");
-            mistakes.hinted(value.span(), message, hint);
-            None
-        }
-    }
-}
-
-/// `Countersign-*` headers are ours and dropped, so the tenant may be in one of them.
-fn tenant_header(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<http::HeaderName> {
-    if text.value.to_ascii_lowercase().starts_with("countersign-")
-        && let Ok(name) = http::HeaderName::from_bytes(text.value.as_bytes())
-    {
-        return Some(name);
-    }
-    header(text, mistakes)
 }
 
 fn tls(fields: &Fields<'_, '_>, given: bool, upstream: Option<&Upstream>) -> RouteTls {

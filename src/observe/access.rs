@@ -33,7 +33,7 @@ pub struct Access<'a> {
     pub route: Option<&'a str>,
     /// The tenant.
     pub tenant: Option<&'a str>,
-    /// The authenticated caller; none in this version.
+    /// The client that proved itself.
     pub client: Option<&'a str>,
     /// The worker's `Countersign-Job`.
     pub job: Option<&'a str>,

@@ -13,8 +13,17 @@ use crate::observe::Outcome;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses what a page of another site sent. `authority` is the host of the request, `upstream` the one it was matched
-/// by; both are lower case and without port.
-pub fn check(headers: &HeaderMap, authority: &str, upstream: &str) -> Result<(), Failure> {
+/// by; both are lower case and without port. `listed` are the origins that the route lets in, as browsers write them.
+pub fn check(headers: &HeaderMap, authority: &str, upstream: &str, listed: &[String]) -> Result<(), Failure> {
+    let is_listed =
+        |origin: &HeaderValue| listed.iter().any(|known| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes()));
+    let mut origins = headers.get_all(ORIGIN).iter();
+    if let (Some(origin), None) = (origins.next(), origins.next())
+        && is_listed(origin)
+    {
+        // Always another site than this one, so that Sec-Fetch-Site has nothing to add.
+        return Ok(());
+    }
     if headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "same-origin" && site != "none") {
         return Err(denied("a web page of another site sent this request (Sec-Fetch-Site)"));
     }
@@ -46,7 +55,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        check(&headers, "127.0.0.1", "api.example.com").is_ok()
+        check(&headers, "127.0.0.1", "api.example.com", &["https://app.example".to_owned()]).is_ok()
     }
 
     #[test]
@@ -69,6 +78,18 @@ mod tests {
         }
         assert!(!allowed(&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]), "any line counts");
         assert!(!allowed(&[("origin", "http://127.0.0.1"), ("origin", "https://evil.example")]), "any line counts");
+    }
+
+    #[test]
+    fn listed_pages_pass_as_browsers_send_them() {
+        assert!(allowed(&[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")]));
+        assert!(!allowed(&[("sec-fetch-site", "cross-site")]), "no origin, no exception");
+        for near in
+            ["https://app.example:8443", "http://app.example", "https://app.example.evil", "https://x.app.example"]
+        {
+            assert!(!allowed(&[("origin", near)]), "{near}");
+        }
+        assert!(!allowed(&[("origin", "https://app.example"), ("origin", "https://evil.example")]), "any line counts");
     }
 
     #[test]

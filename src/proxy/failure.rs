@@ -1,7 +1,7 @@
 //! The one table of the proxy's own answers (RFC 9457), told apart from the upstream's by `Countersign-Error`.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -26,6 +26,17 @@ pub struct Failure {
     pub then: Then,
     /// The credential that the failure is about.
     pub credential: Option<String>,
+    /// Whether the worker is asked for a proof instead.
+    pub challenge: Challenge,
+}
+
+/// Whether a refused caller is asked for its token (RFC 9110 section 11.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// The refusal stands.
+    None,
+    /// 407: a client of a forward proxy sends its token when it is asked, not before.
+    Proxy,
 }
 
 /// What becomes of the worker's connection.
@@ -40,12 +51,12 @@ pub enum Then {
 impl Failure {
     /// A failure after which the connection stays usable.
     pub fn new(name: Outcome, detail: impl Into<String>) -> Self {
-        Self { name, detail: detail.into(), then: Then::KeepOpen, credential: None }
+        Self { name, detail: detail.into(), then: Then::KeepOpen, credential: None, challenge: Challenge::None }
     }
 
     /// A request that cannot be understood safely; the connection is closed.
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self { name: Outcome::BadRequest, detail: detail.into(), then: Then::Close, credential: None }
+        Self { then: Then::Close, ..Self::new(Outcome::BadRequest, detail) }
     }
 
     /// No route claims it.
@@ -71,7 +82,10 @@ impl Failure {
 
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
-        status_of(self.name)
+        match self.challenge {
+            Challenge::None => status_of(self.name),
+            Challenge::Proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        }
     }
 
     fn retry_after(&self) -> Option<u32> {
@@ -100,6 +114,9 @@ impl Failure {
         headers.insert(ERROR_HEADER, HeaderValue::from_static(self.name.as_str()));
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.challenge == Challenge::Proxy {
+            headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"countersign\""));
         }
         if self.then == Then::Close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

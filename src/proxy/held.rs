@@ -73,7 +73,8 @@ pub fn overloaded() -> Failure {
     Failure { then: Then::Close, ..Failure::overloaded("all held bodies together have reached limits.buffered") }
 }
 
-async fn next_frame(
+/// The next part of a body, within the silence that its route allows.
+pub(super) async fn next_frame(
     body: &mut Incoming,
     silence: Option<std::time::Duration>,
 ) -> Result<Option<hyper::body::Frame<Bytes>>, Failure> {

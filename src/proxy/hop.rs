@@ -28,7 +28,8 @@ static HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// Names that frame or route a request: a twin with `_` could mean them to a sloppy server.
-const LOOK_ALIKES: [&str; 5] = ["content-length", "transfer-encoding", "host", "connection", "authorization"];
+const LOOK_ALIKES: [&str; 6] =
+    ["content-length", "transfer-encoding", "host", "connection", "authorization", "proxy-authorization"];
 
 /// Makes a worker's headers fit to leave: without hop-by-hop ones, those that `Connection` names, the proxy's own, and look-alikes.
 pub fn clean_request(headers: &mut HeaderMap) -> Result<(), Failure> {
@@ -128,6 +129,7 @@ mod tests {
             ("te", "trailers"),
             ("upgrade", "h2c"),
             ("proxy-authorization", "Basic x"),
+            ("proxy_authorization", "Basic x"),
             ("keep-alive", "timeout=5"),
             ("expect", "100-continue"),
             ("countersign-tenant", "m1"),

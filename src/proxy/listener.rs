@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
 use super::Proxy;
+use super::callers::Peer;
 use super::gate::{Gate, Share};
 use super::intercept::connect::{self, Opened, Slot};
 use super::intercept::handshake;
@@ -131,8 +132,11 @@ impl Bound {
                         let work =
                             Worker { proxy: proxy.clone(), entry: entry.clone(), drain: drain.clone(), _share: share };
                         match stream {
-                            Accepted::Tcp(tcp) => drop(tokio::spawn(work.serve(tcp))),
-                            Accepted::Unix(unix) => drop(tokio::spawn(work.serve(unix))),
+                            Accepted::Tcp(tcp) => drop(tokio::spawn(work.serve(tcp, Peer::default()))),
+                            Accepted::Unix(unix) => {
+                                let peer = Peer::of(&unix);
+                                drop(tokio::spawn(work.serve(unix, peer)));
+                            }
                         }
                     }
                 }
@@ -176,21 +180,25 @@ struct Worker {
 
 impl Worker {
     /// One connection of a worker, until it ends: HTTP, or TLS and HTTP within it.
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, peer: Peer) {
         let Self { proxy, entry, drain, _share } = self;
         let _alive = drain.alive;
         let activity = Activity::new();
         let ending = proxy.connections.add(activity.clone());
         let line = Line { proxy, activity, ending };
+        let mut peer = peer;
         let inside = match entry.kind {
             EntryKind::TlsByName => handshake::by_name(&line.proxy, &line.ending, &entry, stream).await,
-            _ => match line.http(entry.clone(), stream).await {
-                Some(opened) => handshake::in_tunnel::<S>(&line.proxy, &line.ending, &entry, opened).await,
+            _ => match line.http(entry.clone(), stream, &peer).await {
+                Some(opened) => {
+                    peer = opened.peer.clone();
+                    handshake::in_tunnel::<S>(&line.proxy, &line.ending, &entry, opened).await
+                }
                 None => None,
             },
         };
         if let Some((entry, tls)) = inside {
-            line.http(Arc::new(entry), tls).await;
+            line.http(Arc::new(entry), tls, &peer).await;
         }
     }
 }
@@ -204,7 +212,7 @@ struct Line {
 
 impl Line {
     /// HTTP until it ends, or until a CONNECT was accepted.
-    async fn http<S>(&self, entry: Arc<Entry>, stream: S) -> Option<Opened>
+    async fn http<S>(&self, entry: Arc<Entry>, stream: S, peer: &Peer) -> Option<Opened>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -215,8 +223,10 @@ impl Line {
         let limits = proxy.live.load().snapshot.plan.config.limits.clone();
         let service = {
             let (proxy, activity, slot) = (proxy.clone(), activity.clone(), slot.clone());
+            let peer = peer.clone();
             service_fn(move |mut request: Request<Incoming>| {
                 activity.request_begins();
+                request.extensions_mut().insert(peer.clone());
                 if activity.has_body_begun() {
                     request.headers_mut().remove(EXPECT);
                 }

@@ -1,16 +1,14 @@
-//! Which route a request takes, by which way in, and for which tenant.
+//! Which route a request takes, by which way in.
 
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::failure::Failure;
 use super::inbound::{Form, Inbound, is_loopback_name};
-use crate::config::model::{ListenAddr, Route, TenantSource};
+use crate::config::model::{ListenAddr, Route};
 use crate::observe::Outcome;
 use crate::route::table::{Found, Port, has_dot_segment};
 use crate::snapshot::plan::Plan;
 
-/// The longest name of a tenant in bytes.
-const TENANT_LIMIT: usize = 128;
 /// The default port of `https`.
 const HTTPS: u16 = 443;
 
@@ -203,45 +201,4 @@ pub fn allows_path(config: &Route, path: &str) -> bool {
 /// Whether a path begins with another one on a segment boundary.
 fn begins_with(path: &str, wanted: &str) -> bool {
     path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || wanted.ends_with('/') || rest.starts_with('/'))
-}
-
-/// The tenant of a request, where its route asks for one.
-pub fn tenant(route: &Route, headers: &HeaderMap, captures: &[(String, String)]) -> Result<Option<String>, Failure> {
-    let named = match &route.tenant {
-        None => return Ok(None),
-        Some(TenantSource::Capture(name)) => captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()),
-        Some(TenantSource::Header(name)) => {
-            let mut values = headers.get_all(name).iter();
-            let first = values.next();
-            if values.any(|other| Some(other) != first) {
-                return Err(Failure::new(Outcome::TenantAmbiguous, format!("two different values of {name}")));
-            }
-            first.and_then(|value| value.to_str().ok()).map(str::to_owned)
-        }
-    };
-    match named.filter(|name| is_tenant(name)) {
-        Some(tenant) => Ok(Some(tenant)),
-        None => Err(Failure::new(Outcome::TenantUnknown, unknown_tenant(route))),
-    }
-}
-
-fn unknown_tenant(route: &Route) -> String {
-    let place = match &route.tenant {
-        Some(TenantSource::Header(name)) => format!("the header {name}"),
-        Some(TenantSource::Capture(name)) => format!("the capture {{{name}}} of the host"),
-        None => String::new(),
-    };
-    format!(
-        "route {} takes the tenant from {place}: it is absent or not of the form [A-Za-z0-9._-]{{1,128}}",
-        route.name
-    )
-}
-
-/// `[A-Za-z0-9._-]{1,128}`, never `..`, no leading dot.
-fn is_tenant(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= TENANT_LIMIT
-        && !name.contains("..")
-        && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod browser;
+pub mod callers;
 mod egress;
 pub mod failure;
 pub mod gate;
@@ -20,7 +21,9 @@ pub mod matching;
 pub mod ready;
 pub mod registry;
 pub mod request;
+pub mod stand_in;
 pub mod tally;
+pub mod tenant;
 pub mod tunnel;
 pub mod upgrade;
 pub mod worker_io;

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::request::Parts;
 
 use super::failure::Failure;
 use super::hop;
-use super::matching::{self, Matched};
+use super::matching::Matched;
+use super::tenant;
 use crate::clock::Timestamp;
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
@@ -41,11 +41,11 @@ pub struct Ready<'l> {
 pub fn prepare<'l>(
     snapshot: &'l Snapshot,
     matched: Matched,
-    headers: &HeaderMap,
+    parts: &Parts,
     now: Timestamp,
 ) -> Result<Ready<'l>, Failure> {
     let route = &snapshot.plan.config.routes[matched.route];
-    let tenant = matching::tenant(route, headers, &matched.captures)?;
+    let tenant = tenant::find(&snapshot.plan, &matched, parts)?;
     let value = |name: &str| match name {
         "tenant" => tenant.as_deref(),
         _ => matched.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()),
@@ -109,6 +109,9 @@ impl Ready<'_> {
         hop::clean_request(&mut headers)?;
         let (method, tls, host) = (parts.method, self.route.upstream.tls, self.upstream_host());
         let mut draft = Draft { method, tls, host, target, headers };
+        if let Some(TenantSource::Query(name)) = &self.route.tenant {
+            draft.strip(&[Slot::Query(name.clone())]);
+        }
         draft.strip(self.slots);
         Ok(draft)
     }

@@ -19,9 +19,10 @@ use super::links::WayBack;
 use super::live::Live;
 use super::matching::{self, Entry};
 use super::ready::{Ready, prepare, target};
+use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
 use super::upgrade::Handshake;
-use super::{browser, hop, inbound};
+use super::{browser, callers, hop, inbound, tenant};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step};
@@ -50,7 +51,11 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
             tally.head(head.status.as_u16());
             Response::from_parts(head, WorkerAnswer::upstream(body, tally))
         }
-        Err(failure) => refuse(failure, &live, tally),
+        Err(OwnAnswer::Token(own)) => {
+            tally.head(own.status().as_u16());
+            own.map(|body| WorkerAnswer::own(body, tally))
+        }
+        Err(OwnAnswer::Refusal(failure)) => refuse(failure, &live, tally),
     }
 }
 
@@ -58,8 +63,9 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
 pub(super) fn refuse(failure: Failure, live: &Live, mut tally: Box<Tally>) -> Response<WorkerAnswer> {
     tally.head(failure.status().as_u16());
     tally.error = Some(failure.name);
-    let route = tally.route.map(|route| live.snapshot.plan.config.routes[route].name.as_str());
-    tracing::debug!(error = failure.name.as_str(), route, detail = %failure.detail, "request refused");
+    let config = tally.route.map(|route| &live.snapshot.plan.config.routes[route]);
+    let (route, detail) = (config.map(|route| route.name.as_str()), tenant::loggable(config, &failure));
+    tracing::debug!(error = failure.name.as_str(), route, detail, "request refused");
     failure.answer(route).map(|body| WorkerAnswer::own(body, tally))
 }
 
@@ -70,17 +76,23 @@ async fn pass(
     mut parts: Parts,
     body: Incoming,
     tally: &mut Tally,
-) -> Result<(Answer, Option<Handshake>), Failure> {
+) -> Result<(Answer, Option<Handshake>), OwnAnswer> {
     let limits = &live.snapshot.plan.config.limits;
     note_worker_headers(&parts.headers, tally);
     let inbound = inbound::read(&parts, limits)?;
     if inbound::has_passed(&parts.headers, &proxy.via) {
-        return Err(Failure::new(Outcome::Loop, "the request has already passed through this proxy"));
+        return Err(Failure::new(Outcome::Loop, "the request has already passed through this proxy").into());
     }
     let matched = matching::find(&live.snapshot.plan, entry, &inbound, &parts.method)?;
     tally.route = Some(matched.route);
-    browser::check(&parts.headers, &inbound.host, &matched.host)?;
-    let ready = prepare(&live.snapshot, matched, &parts.headers, proxy.clock.now())?;
+    let route = &live.snapshot.plan.config.routes[matched.route];
+    browser::check(&parts.headers, &inbound.host, &matched.host, &route.callers.origins)?;
+    callers::admit(&live.snapshot, &matched, inbound.form, &parts, proxy.clock.now(), &mut tally.client)?;
+    if route.stand_in.is_some() {
+        tally.shares = take_shares(proxy, live, matched.route)?;
+        return Err(stand_in::answer(proxy, &live.snapshot.plan, &matched, &parts, body, tally).await);
+    }
+    let ready = prepare(&live.snapshot, matched, &parts, proxy.clock.now())?;
     tally.tenant.clone_from(&ready.tenant);
     tally.shares = take_shares(proxy, live, ready.index)?;
     let target = target(inbound.path, inbound.query, ready.matched.cut);

@@ -24,6 +24,8 @@ pub struct Tally {
     uri: Uri,
     /// The index of the route.
     pub route: Option<usize>,
+    /// The index of the client that called.
+    pub client: Option<usize>,
     /// The tenant.
     pub tenant: Option<String>,
     /// The worker's `Countersign-Job`.
@@ -63,6 +65,7 @@ impl Tally {
             method: method.clone(),
             uri: uri.clone(),
             route: None,
+            client: None,
             tenant: None,
             job: None,
             trace_id: None,
@@ -123,7 +126,7 @@ impl Drop for Tally {
             at: self.at,
             route: config.map(|route| route.name.as_str()),
             tenant: self.tenant.as_deref(),
-            client: None,
+            client: self.client.map(|client| self.live.snapshot.plan.config.clients[client].name.as_str()),
             job: self.job.as_deref(),
             method: self.method.as_str(),
             path: self.uri.path(),

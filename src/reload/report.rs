@@ -11,7 +11,7 @@ use crate::snapshot::{Snapshot, authority};
 
 /// Compares two snapshots and says each change once.
 pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot) {
-    for credential in &new.credentials {
+    for credential in new.credentials.iter().chain(new.clients.iter().flatten()) {
         let before = old.and_then(|old| old.credential(&credential.name));
         if !before.is_some_and(|before| Arc::ptr_eq(before, credential)) {
             credential_changes(metrics, before, credential);
@@ -28,6 +28,7 @@ pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot)
     let known: std::collections::HashSet<String> = all_parts(new)
         .map(|(name, _)| name)
         .chain(config.credentials.iter().map(|credential| credential.name.clone()))
+        .chain(new.clients.iter().flatten().map(|state| state.name.clone()))
         .collect();
     let routes: std::collections::HashSet<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
     metrics.retain(|route| routes.contains(route), |credential| known.contains(credential));
@@ -180,11 +181,31 @@ pub(super) fn config_diff(old: &Config, new: &Config) {
 
 /// What a route says, without where it stands in the file.
 fn shape_of(config: &Config, route: &Route) -> String {
-    let Route { host, path, methods, prefix, listen, upstream, tenant, tls, timeouts, limits, credentials, .. } = route;
+    let Route {
+        host,
+        path,
+        methods,
+        prefix,
+        listen,
+        upstream,
+        tenant,
+        tls,
+        timeouts,
+        limits,
+        credentials,
+        callers,
+        stand_in,
+        ..
+    } = route;
     let identity = IdentitySpec::of(tls, &config.trust);
+    let clients = callers
+        .clients
+        .as_ref()
+        .map(|list| list.iter().map(|&index| config.clients[index].name.as_str()).collect::<Vec<_>>());
+    let origins = &callers.origins;
     let server_name = &tls.server_name;
     let names: Vec<&str> = credentials.iter().map(|&index| config.credentials[index].name.as_str()).collect();
     format!(
-        "{host} {path:?} {methods:?} {prefix:?} {listen:?} {upstream:?} {tenant:?} {identity:?} {server_name:?} {timeouts:?} {limits:?} {names:?}"
+        "{host} {path:?} {methods:?} {prefix:?} {listen:?} {upstream:?} {tenant:?} {identity:?} {server_name:?} {timeouts:?} {limits:?} {names:?} {clients:?} {origins:?} {stand_in:?}"
     )
 }

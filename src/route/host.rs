@@ -174,6 +174,11 @@ impl HostPattern {
             .sum()
     }
 
+    /// Whether a host, lower case and without port, is one of these.
+    pub fn is_of(&self, host: &str) -> bool {
+        self.matches(host, &mut Vec::new())
+    }
+
     /// Matches a lower-case host without port. `found` receives the captures.
     pub(super) fn matches<'p, 'h>(&'p self, host: &'h str, found: &mut Vec<(&'p str, &'h str)>) -> bool {
         if self.labels.len() == 1 {

@@ -1,6 +1,7 @@
-//! Matching: host patterns, path and method match. PURE.
+//! Matching: host patterns, path and method match, names of tenants. PURE.
 //!
 //! `config` parses patterns; `snapshot` builds the [`table::Table`]; `proxy` and `explain` ask it.
 
 pub mod host;
 pub mod table;
+pub mod tenant;

@@ -210,11 +210,16 @@ fn credential_rows(snapshot: &Snapshot, now: Timestamp) -> Vec<CredentialView> {
         let row = move |(half, part)| part_row(names_of_route(route, half), vec![route.name.clone()], part, now);
         state.into_iter().flat_map(move |state| state.parts().map(row))
     });
+    let clients = snapshot.clients.iter().enumerate().filter_map(|(index, state)| {
+        let names = |route: &&Route| route.callers.clients.as_ref().is_some_and(|clients| clients.contains(&index));
+        let routes = config.routes.iter().filter(names).map(|route| route.name.clone()).collect();
+        Some(CredentialView { scheme: "client".to_owned(), ..row_of(state.as_ref()?, routes) })
+    });
     let authority = snapshot.authority.iter().map(|state| {
         let routes = config.routes.iter().map(|route| route.name.clone()).collect();
         part_row(authority::NAME.to_owned(), routes, &state.part, now)
     });
-    own.chain(identities).chain(authority).collect()
+    own.chain(identities).chain(authority).chain(clients).collect()
 }
 
 fn row_of(state: &CredentialState, routes: Vec<String>) -> CredentialView {

@@ -36,6 +36,10 @@ impl ApiKey {
         &self.slot
     }
 
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(super) fn sign(&self, keys: &[Material]) -> Result<Injection, SignError> {
         let [Material::Text(key), ..] = keys else {
             return Err(SignError::Missing("secret".to_owned()));

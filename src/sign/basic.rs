@@ -43,6 +43,11 @@ impl Basic {
         &self.requirements
     }
 
+    /// The user name, where the configuration has it written.
+    pub(super) fn public_username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
     /// `Authorization: Basic ..`, whatever the request is.
     pub fn sign(&self, keys: &[Material]) -> Result<Injection, SignError> {
         let (username, password) = match (&self.username, keys) {

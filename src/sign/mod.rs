@@ -13,6 +13,7 @@ mod hmac_compile;
 mod keyed;
 pub mod material;
 pub mod seal;
+pub mod spoken;
 #[cfg(test)]
 mod tests;
 mod text;

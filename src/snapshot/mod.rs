@@ -5,6 +5,7 @@
 //! hold the rule that a bad value keeps the last good one. Callers: `reload`, `check`, `explain`.
 
 pub mod authority;
+mod clients;
 pub mod credential;
 pub mod health;
 pub mod identity;
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub credentials: Vec<Arc<CredentialState>>,
     /// In the order of [`Plan::identities`].
     pub identities: Vec<Arc<IdentityState>>,
+    /// The tokens of clients, in the order of [`crate::config::model::Config::clients`].
+    pub clients: Vec<Option<Arc<CredentialState>>>,
     /// The CA of interception, where that is enabled.
     pub authority: Option<Arc<AuthorityState>>,
 }
@@ -65,15 +68,18 @@ impl Snapshot {
                 IdentityState::compile(spec, set, before, on_missing, moment)
             })
             .collect();
+        let clients = clients::compile(&plan.config, set, previous, moment);
         let before = previous.and_then(|snapshot| snapshot.authority.as_ref());
         let authority = AuthorityState::compile(&plan.config, set, before, on_missing, moment);
-        Self { generation: set.generation, plan, credentials, identities, authority }
+        Self { generation: set.generation, plan, credentials, identities, clients, authority }
     }
 
-    /// A credential's state by its name.
+    /// A credential's state by its name, or the token's of a client by `client:NAME`.
     pub fn credential(&self, name: &str) -> Option<&Arc<CredentialState>> {
-        let index = self.plan.credential_index.get(name)?;
-        self.credentials.get(*index)
+        match self.plan.credential_index.get(name) {
+            Some(index) => self.credentials.get(*index),
+            None => self.clients.iter().flatten().find(|state| state.name == name),
+        }
     }
 
     fn identity(&self, spec: &identity::IdentitySpec) -> Option<&Arc<IdentityState>> {
@@ -82,7 +88,8 @@ impl Snapshot {
 
     /// Every secret that cannot be used now, for `at_start`, `check` and `/readyz?verbose`.
     pub fn problems(&self) -> Vec<health::Problem> {
-        let credentials = self.credentials.iter().flat_map(|state| state.problems());
+        let credentials =
+            self.credentials.iter().chain(self.clients.iter().flatten()).flat_map(|state| state.problems());
         let identities = self.identities.iter().flat_map(|state| state.problems());
         let authority = self.authority.iter().filter_map(|state| state.problem());
         credentials.chain(identities).chain(authority).collect()

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::identity::IdentitySpec;
-use crate::config::model::{AuthoritySource, Config, Intercept, Route};
+use crate::config::model::{AuthoritySource, Config, Intercept, Proof, Route};
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
@@ -70,7 +70,11 @@ impl Plan {
 
     /// Every secret that the configuration names, with the largest size that it may have.
     pub fn wanted(&self) -> Vec<(NamePattern, u64)> {
-        let texts = self.config.credentials.iter().flat_map(|credential| {
+        let tokens = self.config.clients.iter().filter_map(|client| match &client.proof {
+            Proof::Token(token) => Some(&**token),
+            Proof::Uid(_) => None,
+        });
+        let texts = self.config.credentials.iter().chain(tokens).flat_map(|credential| {
             credential.signer.requirements().iter().map(|requirement| (requirement.pattern.clone(), TEXT_LIMIT))
         });
         let pems = self.identities.iter().flat_map(|spec| {

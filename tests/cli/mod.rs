@@ -1,5 +1,6 @@
 //! The command line from outside: what is printed where, and the exit status.
 
+mod callers;
 mod check;
 mod explain;
 mod same;

@@ -2,6 +2,7 @@
 
 mod authority;
 mod by_name;
+mod callers;
 mod command;
 mod refused;
 mod tunnel;

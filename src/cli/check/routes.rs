@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::Serialize;
 
 use crate::cli::terminal::harmless;
-use crate::config::model::{Config, ListenAddr, Route, TenantSource};
+use crate::config::model::{Config, ListenAddr, Route, StandIn, TenantSource};
 use crate::route::host::HostPattern;
 
 /// One route, named as in `/api/routes`.
@@ -29,6 +29,10 @@ pub(super) struct RouteRow {
     ways: Vec<String>,
     #[serde(skip)]
     schemes: Vec<String>,
+    #[serde(skip)]
+    clients: Option<Vec<String>>,
+    #[serde(skip)]
+    stand_in: Option<StandIn>,
 }
 
 /// In the order of the configuration.
@@ -51,6 +55,12 @@ fn row(config: &Config, route: &Route) -> RouteRow {
         local_name: local_name(route),
         hosts_line: hosts_line(config, route),
         ways: ways(config, route),
+        clients: route
+            .callers
+            .clients
+            .as_ref()
+            .map(|list| list.iter().map(|&i| config.clients[i].name.clone()).collect()),
+        stand_in: route.stand_in,
         schemes: credentials().map(|one| format!("{} ({})", one.name, one.signer.scheme())).collect(),
     }
 }
@@ -73,6 +83,9 @@ fn tenant(source: &TenantSource) -> String {
     match source {
         TenantSource::Capture(name) => format!("{{{name}}} of the host"),
         TenantSource::Header(name) => format!("header {name}"),
+        TenantSource::Query(name) => format!("query parameter {name}"),
+        TenantSource::Path(number) => format!("segment {number} of the path"),
+        TenantSource::Slot => "slot of the credential".to_owned(),
     }
 }
 
@@ -152,9 +165,16 @@ pub(super) fn text(rows: &[RouteRow]) -> String {
         if let Some(hosts) = &row.hosts_line {
             line("hosts line", hosts);
         }
-        line("upstream", &row.upstream);
-        let schemes = if row.schemes.is_empty() { "none".to_owned() } else { row.schemes.join(", then ") };
-        line("credential", &schemes);
+        if row.stand_in == Some(StandIn::Token) {
+            line("answers", "itself, with a stand-in token");
+        } else {
+            line("upstream", &row.upstream);
+            let schemes = if row.schemes.is_empty() { "none".to_owned() } else { row.schemes.join(", then ") };
+            line("credential", &schemes);
+        }
+        if let Some(clients) = &row.clients {
+            line("clients", &clients.join(", "));
+        }
         if let Some(tenant) = &row.tenant {
             line("tenant", tenant);
         }

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::cli::source::made_at_first_start;
 use crate::cli::terminal;
 use crate::clock::Timestamp;
-use crate::config::model::{AuthoritySource, Config, Credential, Intercept, RouteTls, Span, Spanned, Trust};
+use crate::config::model::{AuthoritySource, Config, Credential, Intercept, Proof, RouteTls, Span, Spanned, Trust};
 use crate::observe::line::time_text;
 use crate::playground::certs::FOLDER;
 use crate::secret::name::NamePattern;
@@ -124,6 +124,11 @@ pub(super) fn rows(snapshot: &Snapshot, set: &SecretSet, now: Timestamp) -> Vec<
     let mut rows = Vec::new();
     for (credential, state) in config.credentials.iter().zip(&snapshot.credentials) {
         rows.extend(of_credential(credential, state, set));
+    }
+    for (client, state) in config.clients.iter().zip(&snapshot.clients) {
+        if let (Proof::Token(token), Some(state)) = (&client.proof, state) {
+            rows.extend(of_credential(token, state, set));
+        }
     }
     rows.extend(snapshot.plan.identities.iter().flat_map(|identity| {
         let route = config.routes.iter().find(|route| route.name == identity.first_route);

@@ -8,6 +8,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::observe::Outcome;
 use crate::proxy::answer::WorkerAnswer;
+use crate::proxy::callers::{self, Peer};
 use crate::proxy::failure::{Failure, Then};
 use crate::proxy::live::Live;
 use crate::proxy::matching::{Entry, EntryKind, Inside};
@@ -19,6 +20,8 @@ use crate::snapshot::authority::NAME;
 pub struct Opened {
     /// The name that TLS is to end for.
     pub inside: Inside,
+    /// Who is calling, with the proof that came here.
+    pub peer: Peer,
     /// The connection as it was before HTTP.
     pub stream: OnUpgrade,
 }
@@ -51,7 +54,8 @@ pub fn answer(
     let (parts, _body) = connect.into_parts();
     match decide(proxy, &live, entry, &parts) {
         Ok(inside) => {
-            slot.put(Opened { inside, stream: upgrade });
+            let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default().within(&parts.headers);
+            slot.put(Opened { inside, peer, stream: upgrade });
             Response::new(WorkerAnswer::nothing())
         }
         Err(failure) => {
@@ -86,6 +90,7 @@ fn decide(proxy: &Proxy, live: &Live, entry: &Entry, parts: &http::request::Part
     if !plan.table.takes_port(&host, port) {
         return Err(Failure::no_route(format!("no route of host {host} has the port {port}")));
     }
+    callers::admit_connect(&plan.config, &host, parts)?;
     let Some(ca) = &intercept.authority else {
         let why = intercept.part.bad.as_ref().map(|(secret, reason)| format!("secret {secret}: {reason}"));
         let why = format!("the CA of interception has no usable value: {}", why.unwrap_or_default());

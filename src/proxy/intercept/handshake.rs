@@ -50,7 +50,7 @@ pub async fn in_tunnel<S>(proxy: &Proxy, ending: &Ending, entry: &Entry, opened:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Opened { inside, stream } = opened;
+    let Opened { inside, stream, .. } = opened;
     let (read, stream) = below_http::<S>(stream.await.ok()?)?;
     let choose = |name: Option<&str>| {
         if name.is_some_and(|name| name != inside.host) {
