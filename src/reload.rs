@@ -18,6 +18,7 @@ use crate::proxy::Proxy;
 use crate::proxy::live::Live;
 use crate::secret::set::SecretSet;
 use crate::secret::wanted::Wanted;
+use crate::snapshot::authority::AuthorityState;
 use crate::snapshot::plan::Plan;
 use crate::snapshot::{Moment, Snapshot};
 
@@ -94,6 +95,7 @@ impl Reloader {
         self.proxy.buffered.set_limit(plan.config.limits.buffered);
         self.proxy.pool.set_dns(&plan.config.dns);
         self.apply(plan, set, &live);
+        report::uncovered(&self.proxy.live.load().snapshot);
         self.proxy.metrics.config_reloaded(ConfigReload::Ok);
         ReloadView { result: ReloadResult::Ok, generation: set.generation, messages: Vec::new() }
     }
@@ -121,12 +123,15 @@ fn retire(old: &Snapshot, new: &Snapshot) {
     }
 }
 
-/// Makes the first snapshot and tells the metrics about it.
-pub fn first(plan: Arc<Plan>, set: &SecretSet, moment: Moment) -> Arc<Snapshot> {
-    Arc::new(Snapshot::compile(plan, set, None, moment))
+/// Makes the first snapshot; `made` is the CA of interception where it does not come from the secrets.
+pub fn first(plan: Arc<Plan>, set: &SecretSet, made: Option<Arc<AuthorityState>>, moment: Moment) -> Arc<Snapshot> {
+    let first = Snapshot::compile(plan, set, None, moment);
+    Arc::new(Snapshot { authority: made.or(first.authority), ..first })
 }
 
 /// Tells the metrics what the first snapshot holds.
 pub fn announce(proxy: &Proxy) {
-    report::changes(&proxy.metrics, None, &proxy.live.load().snapshot);
+    let live = proxy.live.load();
+    report::changes(&proxy.metrics, None, &live.snapshot);
+    report::uncovered(&live.snapshot);
 }

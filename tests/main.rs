@@ -5,6 +5,7 @@
 mod cli;
 mod failing_well;
 mod house;
+mod intercept;
 mod leaks;
 mod rotation;
 mod support;

@@ -114,6 +114,12 @@ pub enum Command {
     /// the text that would be signed. Secrets are shown by their names. Nothing is sent.
     #[command(after_long_help = exit::HELP)]
     Explain(ExplainArgs),
+    /// Print the CA that workers trust where TLS is intercepted
+    ///
+    /// The certificate in PEM, then lines that begin with # and say how curl, Python, Node, Java, Go, Ruby, PHP,
+    /// git and the AWS tools are made to trust it. Exits 1 when interception is off or there is no CA yet.
+    #[command(after_long_help = exit::HELP)]
+    Ca(CaArgs),
     /// Ask the running proxy how it is
     ///
     /// Asks the admin listener that the configuration names: listeners, routes, health of credentials.
@@ -161,6 +167,14 @@ impl RunArgs {
     fn is_empty(&self) -> bool {
         self.unix_socket.is_none() && self.drain_delay.is_none()
     }
+}
+
+/// Options of `ca`.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct CaArgs {
+    /// The certificate alone
+    #[arg(long)]
+    pub pem: bool,
 }
 
 /// Options of `explain`.

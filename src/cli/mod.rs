@@ -5,6 +5,7 @@
 //! standard output, everything else to standard error. Called by `main` alone.
 
 pub mod args;
+mod ca;
 mod check;
 pub mod demo;
 mod demo_command;
@@ -53,6 +54,7 @@ fn dispatch(args: Args) -> anyhow::Result<Exit> {
         Command::Run(own) => Ok(run_proxy(&global, own.or(args.run))),
         Command::Check => check::command(&global),
         Command::Explain(own) => explain::command(&global, &own),
+        Command::Ca(own) => ca::command(&global, &own),
         Command::Status => status::command(&global),
         Command::Health => health::command(&global),
         Command::Demo => demo_command::command(&global),

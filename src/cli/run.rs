@@ -89,7 +89,7 @@ pub fn run(path: &Path, options: &Options) -> Ended {
                 for line in error.to_string().lines() {
                     eprintln!("error: {line}");
                 }
-                if matches!(error, StartError::Secrets(_) | StartError::Playground(_)) {
+                if matches!(error, StartError::Secrets(_) | StartError::Playground(_) | StartError::Authority(_)) {
                     Ended::BadInput
                 } else {
                     Ended::Passing

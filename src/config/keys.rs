@@ -39,6 +39,12 @@ pub(super) static ROOT: Section = Section {
         key("secrets", Kind::Table(&SECRETS), Absent, "the directory of secrets and how it is watched"),
         key("credential", Kind::Named(&CREDENTIAL), Absent, "`[credential.NAME]`: a proof of identity"),
         key("route", Kind::Tables(&ROUTE), Absent, "an upstream and what is done for it"),
+        key(
+            "intercept",
+            Kind::Table(&super::intercept::INTERCEPT),
+            Absent,
+            "ends the TLS of workers whose SDK insists on https; absent: off",
+        ),
         key("log", Kind::Table(&LOG), Absent, "what is logged and how"),
         key("admin", Kind::Table(&ADMIN), Absent, "who may change what on the admin listener"),
         key("limits", Kind::Table(&LIMITS), Absent, "bounds of the whole process"),
@@ -55,7 +61,7 @@ pub(super) static ROOT: Section = Section {
         key("egress", Kind::Table(&EGRESS), Absent, "a proxy that leads out of the network"),
         key("playground", Kind::Table(&PLAYGROUND), Absent, "a built-in upstream to try things out"),
     ],
-    later: &["intercept", "state", "events", "audit", "recipes", "client", "webhook"],
+    later: &["state", "events", "audit", "recipes", "client", "webhook"],
     example: "",
 };
 
@@ -83,6 +89,13 @@ static LISTEN: Section = Section {
             "`/livez`, `/readyz` and `/metrics` only; may listen on any address; absent: no such listener",
         ),
         key(
+            "tls",
+            ADDRESS,
+            Absent,
+            "TLS by name: for workers that resolve an upstream's name to this listener; picks the certificate by SNI; needs `[intercept]`. \
+             With it, the names of upstreams are looked up in DNS alone, never in the hosts file that the worker may share",
+        ),
+        key(
             "allow_remote",
             Kind::Flag,
             Is("false"),
@@ -95,7 +108,7 @@ static LISTEN: Section = Section {
             "more names that count as loopback names, such as a Compose service; needs `allow_remote = true`",
         ),
     ],
-    later: &["tls", "webhooks"],
+    later: &["webhooks"],
     example: "[listen]\nproxy  = [\"127.0.0.1:8080\", \"unix:/run/countersign/proxy.sock\"]\nadmin  = \"127.0.0.1:9901\"\nhealth = \"0.0.0.0:9902\"\n",
 };
 

@@ -21,7 +21,12 @@ pub(super) static DNS: Section = Section {
     title: "[dns]",
     help: "Names are resolved by the program itself. Changes of `/etc/hosts` and `/etc/resolv.conf` are followed within seconds, and answers are kept as long as their TTL says. `localhost` and `*.localhost` are asked of nobody. `[connect_to]` comes first.",
     keys: &[
-        key("hosts_file", Kind::Flag, Is("true"), "whether `/etc/hosts` is asked first"),
+        key(
+            "hosts_file",
+            Kind::Flag,
+            Is("true"),
+            "whether `/etc/hosts` is asked first; with `[listen] tls` it never is",
+        ),
         key(
             "servers",
             Kind::Texts("an address such as \"1.1.1.1\" or \"1.1.1.1:53\""),

@@ -11,6 +11,7 @@ mod credential_hmac;
 pub mod diagnostic;
 mod fields;
 mod hints;
+pub mod intercept;
 mod keys;
 mod keys_net;
 mod keys_route;
@@ -97,6 +98,8 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     let root = Fields::open(table, 0..0, &keys::ROOT, mistakes);
     let mut taken = sections::Taken::new();
     let listen = sections::listen(&root.table("listen"), folder, &mut taken);
+    let intercept = intercept::read(&root.table("intercept"), folder);
+    intercept::needed(&root, intercept.as_ref());
     let admin = sections::admin(&root.table("admin"));
     let credentials = credential::credentials(&root, text);
     let by_name = credentials.iter().enumerate().map(|(index, c)| (c.name.value, index)).collect();
@@ -110,11 +113,12 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     check::together(&routes, &credentials, mistakes);
     check::unused(&routes, &credentials, mistakes);
     let trust = net::trust(&root.table("tls"));
-    let dns = net::dns(&root.table("dns"));
     let (egress, egress_credential) = net::egress(&root.table("egress"), text, credentials.len());
     let connect_to = sections::connect_to(&root);
     net::clear_text(&routes, egress.as_ref(), &connect_to, mistakes);
+    let dns = intercept::dns(net::dns(&root.table("dns")), &listen, &root);
     check::kinds(&routes, &credentials, egress_credential.as_ref(), &admin, &trust, mistakes);
+    intercept::kinds(intercept.as_ref(), &credentials, mistakes);
     Some(Config {
         source: Arc::new(Source { name: String::new(), text: String::new(), folder: folder.to_owned() }),
         listen,
@@ -124,6 +128,7 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
         admin,
         limits: sections::limits(&root.table("limits")),
         drain: sections::drain(&root.table("drain")),
+        intercept,
         connect_to,
         trust,
         dns,

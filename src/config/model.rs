@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[drain]`
     pub drain: Drain,
+    /// `[intercept]`, where it is enabled.
+    pub intercept: Option<Intercept>,
     /// `[connect_to]`: upstream `host:port` (lower case) to the `host:port` to connect to instead.
     pub connect_to: Vec<(Authority, Authority)>,
     /// `[tls] roots`
@@ -94,11 +96,15 @@ pub struct Listen {
     pub admin: Option<SocketAddr>,
     /// `/livez`, `/readyz` and `/metrics` only; may listen on any address.
     pub health: Option<SocketAddr>,
-    /// Whether proxy, route and admin ports may listen on other than loopback addresses.
+    /// TLS by name: ends TLS with a leaf for the name that the client asks for. Only with `[intercept]`.
+    pub tls: Option<SocketAddr>,
+    /// Whether proxy, route, TLS and admin ports may listen on other than loopback addresses.
     pub allow_remote: bool,
     /// More names that count as loopback names (lower case).
     pub names: Vec<String>,
 }
+
+pub use super::intercept::{AuthoritySource, Intercept};
 
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]

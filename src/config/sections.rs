@@ -40,11 +40,17 @@ pub(super) fn listen(fields: &Fields<'_, '_>, folder: &Path, taken: &mut Taken) 
     if let Some(health) = &health {
         keep(health);
     }
+    let tls = fields.text("tls").and_then(|text| tcp(&text, mistakes));
+    if let Some(tls) = &tls {
+        local(tls, allow_remote, mistakes);
+        keep(tls);
+    }
     Listen {
         proxy,
         socket_mode: socket_mode(&fields.text_or_default("socket_mode"), mistakes),
         admin: admin.and_then(socket),
         health: health.and_then(socket),
+        tls: tls.and_then(socket),
         allow_remote,
         names: names(fields, allow_remote),
     }

@@ -40,9 +40,14 @@ impl WorkerAnswer {
         Self::new(Source::Own((!body.is_empty()).then_some(body)), Some(tally))
     }
 
+    /// Nothing, with no account: the 200 to CONNECT.
+    pub fn nothing() -> Self {
+        Self::new(Source::Own(None), None)
+    }
+
     /// That of a 101: nothing, and then the tunnel, which has the account.
     pub fn switching(tunnel: Tunnel) -> Self {
-        let mut answer = Self::new(Source::Own(None), None);
+        let mut answer = Self::nothing();
         answer.tunnel = Some(Box::new(tunnel));
         answer
     }

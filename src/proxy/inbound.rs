@@ -52,6 +52,29 @@ pub fn read<'r>(parts: &'r Parts, limits: &Limits) -> Result<Inbound<'r>, Failur
     Ok(Inbound { host, port, form: Form::Origin, path: parts.uri.path(), query: parts.uri.query() })
 }
 
+/// Checks the head of a CONNECT: the host (lower case) and port of its target (RFC 9110 section 9.3.6).
+pub fn read_connect<'r>(parts: &'r Parts, limits: &Limits) -> Result<(Cow<'r, str>, u16), Failure> {
+    check_size(&parts.headers, &parts.uri, limits)?;
+    check_framing(&parts.headers)?;
+    let body = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if body || parts.headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Failure::bad_request("CONNECT with a body"));
+    }
+    let no_target = || Failure::bad_request("the target of CONNECT is not host:port");
+    let (None, None, Some(target)) = (parts.uri.scheme(), parts.uri.path_and_query(), parts.uri.authority()) else {
+        return Err(no_target());
+    };
+    let (host, port) = authority(target.as_str())?;
+    let port = port.ok_or_else(no_target)?;
+    if let Some(named) = host_header(&parts.headers, parts.version)? {
+        let (other, other_port) = authority(named)?;
+        if other != host || other_port.is_some_and(|other| other != port) {
+            return Err(Failure::bad_request("the Host header differs from the target of CONNECT"));
+        }
+    }
+    Ok((host, port))
+}
+
 /// Whether a request has already passed through this process.
 pub fn has_passed(headers: &HeaderMap, via: &str) -> bool {
     headers.get_all(VIA).iter().any(|line| line.as_bytes().windows(via.len()).any(|part| part == via.as_bytes()))

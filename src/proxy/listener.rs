@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::header::EXPECT;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,7 +21,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::Proxy;
 use super::gate::{Gate, Share};
+use super::intercept::connect::{self, Opened, Slot};
+use super::intercept::handshake;
 use super::matching::{Entry, EntryKind};
+use super::registry::Ending;
 use super::request;
 use super::worker_io::{Activity, WorkerIo};
 use crate::config::model::{Limits, ListenAddr};
@@ -172,29 +175,63 @@ struct Worker {
 }
 
 impl Worker {
-    /// One connection of a worker, until it ends.
+    /// One connection of a worker, until it ends: HTTP, or TLS and HTTP within it.
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let Self { proxy, entry, drain, _share } = self;
         let _alive = drain.alive;
         let activity = Activity::new();
+        let ending = proxy.connections.add(activity.clone());
+        let line = Line { proxy, activity, ending };
+        let inside = match entry.kind {
+            EntryKind::TlsByName => handshake::by_name(&line.proxy, &line.ending, &entry, stream).await,
+            _ => match line.http(entry.clone(), stream).await {
+                Some(opened) => handshake::in_tunnel::<S>(&line.proxy, &line.ending, &entry, opened).await,
+                None => None,
+            },
+        };
+        if let Some((entry, tls)) = inside {
+            line.http(Arc::new(entry), tls).await;
+        }
+    }
+}
+
+/// What belongs to a connection, inside and outside TLS.
+struct Line {
+    proxy: Arc<Proxy>,
+    activity: Arc<Activity>,
+    ending: Arc<Ending>,
+}
+
+impl Line {
+    /// HTTP until it ends, or until a CONNECT was accepted.
+    async fn http<S>(&self, entry: Arc<Entry>, stream: S) -> Option<Opened>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { proxy, activity, ending } = self;
+        let slot = Slot::default();
         let io = WorkerIo::new(stream, activity.clone());
         let replaced = io.replaced.clone();
         let limits = proxy.live.load().snapshot.plan.config.limits.clone();
         let service = {
-            let (proxy, activity) = (proxy.clone(), activity.clone());
+            let (proxy, activity, slot) = (proxy.clone(), activity.clone(), slot.clone());
             service_fn(move |mut request: Request<Incoming>| {
                 activity.request_begins();
                 if activity.has_body_begun() {
                     request.headers_mut().remove(EXPECT);
                 }
                 let (proxy, entry, activity) = (proxy.clone(), entry.clone(), activity.clone());
+                let slot = slot.clone();
                 async move {
-                    let answer = request::answer(proxy, entry, request).await;
+                    let answer = if request.method() == Method::CONNECT {
+                        connect::answer(&proxy, &entry, request, &slot)
+                    } else {
+                        request::answer(proxy, entry, request).await
+                    };
                     Ok::<_, std::convert::Infallible>(answer.map(|body| body.with_activity(activity)))
                 }
             })
         };
-        let ending = proxy.connections.add(activity.clone());
         let done = {
             let mut connection = pin!(server(&limits).serve_connection(TokioIo::new(io), service).with_upgrades());
             let mut told = false;
@@ -209,7 +246,7 @@ impl Worker {
             .await
         };
         if let Some(tunnel) = activity.take_tunnel() {
-            tunnel.run(&ending).await;
+            tunnel.run(ending).await;
         }
         if let Err(error) = done {
             tracing::debug!(%error, "a worker's connection ended");
@@ -220,6 +257,7 @@ impl Worker {
         {
             proxy.metrics.unmatched().count(name);
         }
+        slot.take()
     }
 }
 

@@ -11,6 +11,8 @@ use crate::snapshot::plan::Plan;
 
 /// The longest name of a tenant in bytes.
 const TENANT_LIMIT: usize = 128;
+/// The default port of `https`.
+const HTTPS: u16 = 443;
 
 /// Where a connection arrived.
 #[derive(Clone, Debug)]
@@ -30,6 +32,19 @@ pub enum EntryKind {
     Shared,
     /// The `listen` of the route with this name.
     OwnPort(String),
+    /// `listen.tls`: TLS ends there first, and requests come from [`EntryKind::Inside`] it.
+    TlsByName,
+    /// Inside TLS that ended here.
+    Inside(Inside),
+}
+
+/// The name that TLS with a worker ended for. Requests inside are bound to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// Lower case; IPv6 with brackets.
+    pub host: String,
+    /// The port of the CONNECT; `None` on the TLS listener, which cannot know.
+    pub port: Option<u16>,
 }
 
 /// How a request named its route (the precedence is that of [`find`]).
@@ -45,6 +60,8 @@ pub enum Way {
     LocalName,
     /// A prefix of the path under a loopback name.
     Prefix,
+    /// The upstream's own name inside TLS that ended here.
+    Inside,
 }
 
 /// A request that a route claims.
@@ -66,7 +83,8 @@ pub struct Matched {
 pub fn find(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
     let matched = match &entry.kind {
         EntryKind::OwnPort(route) => own_port(plan, route, inbound, method)?,
-        EntryKind::Shared => shared(plan, entry, inbound, method)?,
+        EntryKind::Shared | EntryKind::TlsByName => shared(plan, entry, inbound, method)?,
+        EntryKind::Inside(inside) => intercepted(plan, entry, inside, inbound, method)?,
     };
     let route = &plan.config.routes[matched.route];
     // A credential is bound to the path of its route: a path that a server would resolve could leave it.
@@ -89,9 +107,9 @@ fn own_port(plan: &Plan, name: &str, inbound: &Inbound<'_>, method: &Method) -> 
 
 fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
     let port = Port::Asked { named: inbound.port, local: entry.port };
-    if let Some(found) = plan.table.find(&inbound.host, port, inbound.path, method) {
-        let way = if inbound.form == Form::Absolute { Way::Absolute } else { Way::Host };
-        return Ok(by_name(way, &inbound.host, &found));
+    let way = if inbound.form == Form::Absolute { Way::Absolute } else { Way::Host };
+    if let Some(matched) = by_host(plan, way, port, inbound, method) {
+        return Ok(matched);
     }
     if inbound.form == Form::Origin
         && let Some(name) = local_name(&inbound.host).filter(|_| !plan.table.knows(&inbound.host))
@@ -105,11 +123,42 @@ fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) ->
         }
         return Err(Failure::no_route("no route has a prefix that this path begins with"));
     }
-    Err(Failure::no_route(if plan.table.knows(&inbound.host) {
+    Err(unclaimed(plan, inbound))
+}
+
+/// Inside TLS the name is settled: what a request says must be that name, a default port aside.
+fn intercepted(
+    plan: &Plan,
+    entry: &Entry,
+    inside: &Inside,
+    inbound: &Inbound<'_>,
+    method: &Method,
+) -> Result<Matched, Failure> {
+    let fits = match (inside.port, inbound.port) {
+        (Some(port), Some(named)) => named == port,
+        (Some(port), None) => port == HTTPS || inbound.form == Form::Absolute,
+        (None, _) => true,
+    };
+    if *inbound.host != *inside.host || !fits {
+        let why = format!("the request is for another host than {}, which its TLS was opened for", inside.host);
+        return Err(Failure::no_route(why));
+    }
+    let named = inside.port.or(inbound.port).unwrap_or(HTTPS);
+    let port = Port::Asked { named: Some(named), local: entry.port.filter(|_| inside.port.is_none()) };
+    by_host(plan, Way::Inside, port, inbound, method).ok_or_else(|| unclaimed(plan, inbound))
+}
+
+fn by_host(plan: &Plan, way: Way, port: Port, inbound: &Inbound<'_>, method: &Method) -> Option<Matched> {
+    let found = plan.table.find(&inbound.host, port, inbound.path, method)?;
+    Some(by_name(way, &inbound.host, &found))
+}
+
+fn unclaimed(plan: &Plan, inbound: &Inbound<'_>) -> Failure {
+    Failure::no_route(if plan.table.knows(&inbound.host) {
         format!("no route of host {} allows this method, path and port", inbound.host)
     } else {
         format!("no route has the host {}", inbound.host)
-    }))
+    })
 }
 
 /// The name that a localhost name stands for: `api.example.com` of `api.example.com.localhost`.

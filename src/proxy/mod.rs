@@ -12,6 +12,7 @@ pub mod guard;
 pub mod held;
 pub mod hop;
 pub mod inbound;
+pub mod intercept;
 pub mod links;
 pub mod listener;
 pub mod live;
@@ -53,6 +54,8 @@ pub struct Proxy {
     pub in_flight: Gate,
     /// Bytes of held bodies.
     pub buffered: Gate,
+    /// Leaves of interception.
+    pub leaves: intercept::leaves::Leaves,
     /// `countersign-<random>`: how this process knows its own requests.
     pub via: String,
     /// The same as a line of `Via`.

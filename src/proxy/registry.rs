@@ -102,6 +102,15 @@ impl Ending {
         self.waker.get_or_init(|| waker.clone());
     }
 
+    /// Waits until the connection is to end. For the connection's own task alone.
+    pub async fn told(&self) {
+        std::future::poll_fn(|cx| {
+            self.wake_with(cx.waker());
+            if self.is_told() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+
     fn tell(&self) {
         self.told.store(true, Ordering::Relaxed);
         if let Some(waker) = self.waker.get() {

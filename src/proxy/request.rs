@@ -50,14 +50,17 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
             tally.head(head.status.as_u16());
             Response::from_parts(head, WorkerAnswer::upstream(body, tally))
         }
-        Err(failure) => {
-            tally.head(failure.status().as_u16());
-            tally.error = Some(failure.name);
-            let route = tally.route.map(|route| live.snapshot.plan.config.routes[route].name.as_str());
-            tracing::debug!(error = failure.name.as_str(), route, detail = %failure.detail, "request refused");
-            failure.answer(route).map(|body| WorkerAnswer::own(body, tally))
-        }
+        Err(failure) => refuse(failure, &live, tally),
     }
+}
+
+/// The proxy's own answer.
+pub(super) fn refuse(failure: Failure, live: &Live, mut tally: Box<Tally>) -> Response<WorkerAnswer> {
+    tally.head(failure.status().as_u16());
+    tally.error = Some(failure.name);
+    let route = tally.route.map(|route| live.snapshot.plan.config.routes[route].name.as_str());
+    tracing::debug!(error = failure.name.as_str(), route, detail = %failure.detail, "request refused");
+    failure.answer(route).map(|body| WorkerAnswer::own(body, tally))
 }
 
 async fn pass(

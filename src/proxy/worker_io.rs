@@ -124,6 +124,11 @@ impl<S> WorkerIo<S> {
         Self { inner, activity, watch, slow_head: None, replacement: None, replaced: Arc::default() }
     }
 
+    /// The connection without what is wrapped around it.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
     fn poll_slow_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.activity.is(READING_HEAD) {
             self.slow_head = None;

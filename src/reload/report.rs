@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::config::model::{Config, Route};
 use crate::observe::metrics::Metrics;
-use crate::snapshot::Snapshot;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::health::Health;
 use crate::snapshot::identity::{IdentitySpec, Part};
+use crate::snapshot::{Snapshot, authority};
 
 /// Compares two snapshots and says each change once.
 pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot) {
@@ -33,15 +33,38 @@ pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot)
     metrics.retain(|route| routes.contains(route), |credential| known.contains(credential));
 }
 
-/// Every half of every identity under the name of each route that uses it.
+/// Hosts that the CA of interception may not vouch for: new ones of a changed `proxy.toml`, patterns open to their end.
+pub(super) fn uncovered(snapshot: &Snapshot) {
+    let Some(ca) = snapshot.authority.as_ref().and_then(|state| state.authority.as_ref()) else { return };
+    let hosts: Vec<&str> = snapshot
+        .plan
+        .config
+        .routes
+        .iter()
+        .filter(|route| !ca.permits(&route.host.domain()))
+        .map(|route| route.host.without_port())
+        .take(10)
+        .collect();
+    if !hosts.is_empty() {
+        let hosts = hosts.join(",");
+        tracing::warn!(
+            hosts,
+            "the CA of interception may not vouch for these hosts, so they cannot be intercepted; a restart makes a new CA where none is configured"
+        );
+    }
+}
+
+/// Every half of every identity under the name of each route that uses it, and the CA of interception.
 fn all_parts(snapshot: &Snapshot) -> impl Iterator<Item = (String, &Part)> {
     let config = &snapshot.plan.config;
-    config.routes.iter().zip(&snapshot.plan.routes).flat_map(move |(route, plan)| {
+    let authority = snapshot.authority.iter().map(|state| (authority::NAME.to_owned(), &state.part));
+    let identities = config.routes.iter().zip(&snapshot.plan.routes).flat_map(move |(route, plan)| {
         let state = plan.identity.map(|identity| &snapshot.identities[identity]);
         state
             .into_iter()
             .flat_map(move |state| state.parts().map(move |(half, part)| (names_of_route(route, half), part)))
-    })
+    });
+    identities.chain(authority)
 }
 
 /// `route:NAME/client_cert`, `route:NAME/ca`.

@@ -20,6 +20,7 @@ pub(super) fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
         (old.limits.connections != new.limits.connections, "limits.connections"),
         (old.limits.head != new.limits.head, "limits.head"),
         (old.limits.headers != new.limits.headers, "limits.headers"),
+        (old.intercept != new.intercept, "intercept"),
         (old.playground != new.playground, "playground.listen"),
         (own_ports(old) != own_ports(new), "route.listen"),
     ];

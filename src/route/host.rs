@@ -142,6 +142,11 @@ impl HostPattern {
         shape
     }
 
+    /// The domain that all hosts of the pattern are in: the host itself, or what follows the last wildcard or capture.
+    pub fn domain(&self) -> String {
+        self.exact_name().map_or_else(|| self.literal_suffix(), str::to_owned)
+    }
+
     /// The literal labels at the end, joined; where patterns are looked up by.
     pub(super) fn literal_suffix(&self) -> String {
         let count = self.labels.iter().rev().take_while(|label| matches!(label, Label::Literal(_))).count();

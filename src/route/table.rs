@@ -162,6 +162,18 @@ impl Table {
             })
     }
 
+    /// Whether a route of this host can be asked for on this port of `https`: 443, its pattern's, or its upstream's.
+    pub fn takes_port(&self, host: &str, port: u16) -> bool {
+        let exact = self.exact.get(host).into_iter();
+        let starts = host.match_indices('.').map(|(i, _)| i + 1).chain(std::iter::once(host.len()));
+        let patterns = starts.flat_map(|start| self.patterns.get(&host[start..]).into_iter().flatten());
+        let patterns = patterns.filter(|one| one.pattern.matches(host, &mut Vec::new())).map(|one| &one.host);
+        exact.chain(patterns).any(|entry| {
+            let mut candidates = entry.by_path.values().flatten().chain(&entry.any_path);
+            candidates.any(|one| one.port.map_or(port == 443 || port == one.upstream_port, |only| only == port))
+        })
+    }
+
     /// The route whose `prefix` the path begins with, the longest, on a segment boundary, byte for byte.
     /// Answers the route and the length of the prefix.
     pub fn find_prefix(&self, path: &str) -> Option<(usize, usize)> {

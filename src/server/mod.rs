@@ -2,6 +2,7 @@
 //!
 //! [`Server::start`] is what `run` and `demo` share; nothing here reads the command line or exits.
 
+mod authority;
 mod tasks;
 mod view;
 
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, ListenerView};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::model::{AtStart, Config};
+use crate::config::model::{AtStart, Config, ListenAddr};
 use crate::observe::Format;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::{Metrics, WatchMode};
@@ -25,6 +26,7 @@ use crate::playground::certs;
 use crate::playground::upstream::{Upstream, UpstreamConfig};
 use crate::proxy::Proxy;
 use crate::proxy::gate::Gate;
+use crate::proxy::intercept::leaves::Leaves;
 use crate::proxy::listener::{BindError, Bound, Drain};
 use crate::proxy::live::Live;
 use crate::proxy::matching::EntryKind;
@@ -95,6 +97,9 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// The CA of interception cannot be made or read.
+    #[error(transparent)]
+    Authority(#[from] authority::AuthorityError),
     /// The playground's certificates or upstream.
     #[error("playground: {0}")]
     Playground(String),
@@ -125,7 +130,8 @@ impl Server {
         let (source, set) = Source::start(reader, settings);
         let fingerprint_key = random_key()?;
         let moment = Moment { now: SystemClock.now(), fingerprint_key };
-        let snapshot = reload::first(plan, &set, moment);
+        let made = authority::made(&config, moment)?;
+        let snapshot = reload::first(plan, &set, made, moment);
         check_secrets(&config, &snapshot.problems())?;
 
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), moment.now));
@@ -282,6 +288,7 @@ fn new_proxy(
         connections: Registry::default(),
         in_flight: Gate::new(config.limits.in_flight),
         buffered: Gate::new(config.limits.buffered),
+        leaves: Leaves::default(),
         via_line: HeaderValue::try_from(format!("1.1 {via}")).map_err(|error| StartError::System(error.to_string()))?,
         via,
     })
@@ -297,6 +304,9 @@ async fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for (address, kind) in shared.chain(own) {
         bound.push(Bound::bind(address, kind, mode).await?);
+    }
+    if let Some(address) = config.listen.tls {
+        bound.push(Bound::bind(&ListenAddr::Tcp(address), EntryKind::TlsByName, mode).await?);
     }
     Ok(bound)
 }
@@ -326,7 +336,8 @@ fn list(
     playground: Option<&Upstream>,
 ) -> Vec<ListenerView> {
     let workers = bound.iter().map(|one| match &one.entry.kind {
-        EntryKind::Shared => ListenerView { kind: "proxy", address: one.display(), route: None },
+        EntryKind::TlsByName => ListenerView { kind: "tls", address: one.display(), route: None },
+        EntryKind::Shared | EntryKind::Inside(_) => ListenerView { kind: "proxy", address: one.display(), route: None },
         EntryKind::OwnPort(route) => ListenerView { kind: "route", address: one.display(), route: Some(route.clone()) },
     });
     let others = [("admin", admin), ("health", health)].into_iter().filter_map(|(kind, listener)| {

@@ -19,10 +19,10 @@ use crate::reload::names_of_route;
 use crate::secret::set::SecretSet;
 use crate::secret::value::SecretBytes;
 use crate::sign::material::{Kind, Material};
-use crate::snapshot::Snapshot;
 use crate::snapshot::credential::CredentialState;
 use crate::snapshot::health::Health as State;
 use crate::snapshot::identity::Part;
+use crate::snapshot::{Snapshot, authority};
 
 /// Answers the admin listener from memory.
 pub(super) struct View {
@@ -204,9 +204,14 @@ fn credential_rows(snapshot: &Snapshot, now: Timestamp) -> Vec<CredentialView> {
     });
     let identities = config.routes.iter().zip(&snapshot.plan.routes).flat_map(|(route, plan)| {
         let state = plan.identity.map(|identity| &snapshot.identities[identity]);
-        state.into_iter().flat_map(move |state| state.parts().map(move |(half, part)| part_row(route, half, part, now)))
+        let row = move |(half, part)| part_row(names_of_route(route, half), vec![route.name.clone()], part, now);
+        state.into_iter().flat_map(move |state| state.parts().map(row))
     });
-    own.chain(identities).collect()
+    let authority = snapshot.authority.iter().map(|state| {
+        let routes = config.routes.iter().map(|route| route.name.clone()).collect();
+        part_row(authority::NAME.to_owned(), routes, &state.part, now)
+    });
+    own.chain(identities).chain(authority).collect()
 }
 
 fn row_of(state: &CredentialState, routes: Vec<String>) -> CredentialView {
@@ -226,11 +231,11 @@ fn row_of(state: &CredentialState, routes: Vec<String>) -> CredentialView {
     }
 }
 
-fn part_row(route: &Route, half: &'static str, part: &Part, now: Timestamp) -> CredentialView {
+fn part_row(name: String, routes: Vec<String>, part: &Part, now: Timestamp) -> CredentialView {
     let expired = part.expires_at.is_some_and(|end| end < now);
     let state = if expired { State::Expired } else { part.health };
     CredentialView {
-        name: names_of_route(route, half),
+        name,
         scheme: "tls".to_owned(),
         fingerprint: part.fingerprint.clone(),
         health: health(state),
@@ -238,7 +243,7 @@ fn part_row(route: &Route, half: &'static str, part: &Part, now: Timestamp) -> C
         loaded_at: part.loaded_at,
         expires_at: part.expires_at,
         generation: if part.loaded_at.is_some() { part.generation } else { 0 },
-        routes: vec![route.name.clone()],
+        routes,
     }
 }
 

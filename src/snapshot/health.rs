@@ -34,7 +34,7 @@ impl Health {
 /// A secret that cannot be used, and which credential needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The credential's name, or `route:NAME/client_cert`, `route:NAME/ca`.
+    /// The credential's name, or `route:NAME/client_cert`, `route:NAME/ca`, `intercept/ca`.
     pub credential: String,
     /// The file.
     pub secret: SecretName,

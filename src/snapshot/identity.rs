@@ -258,10 +258,10 @@ fn next_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-type Loaded<T> = Result<(T, [u8; 32]), (NamePattern, BadReason)>;
+pub(super) type Loaded<T> = Result<(T, [u8; 32]), (NamePattern, BadReason)>;
 
 /// The rule of the last good value for one half of an identity.
-fn half<T>(
+pub(super) fn half<T>(
     name: Option<&NamePattern>,
     before: Option<(&Part, &Arc<T>)>,
     on_missing: OnMissing,

@@ -4,6 +4,7 @@
 //! [`plan`] depends on `proxy.toml` alone and outlives rotations; [`credential`] and [`identity`]
 //! hold the rule that a bad value keeps the last good one. Callers: `reload`, `check`, `explain`.
 
+pub mod authority;
 pub mod credential;
 pub mod health;
 pub mod identity;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::config::model::OnMissing;
 use crate::secret::set::SecretSet;
+use authority::AuthorityState;
 use credential::CredentialState;
 use identity::IdentityState;
 use plan::Plan;
@@ -29,6 +31,8 @@ pub struct Snapshot {
     pub credentials: Vec<Arc<CredentialState>>,
     /// In the order of [`Plan::identities`].
     pub identities: Vec<Arc<IdentityState>>,
+    /// The CA of interception, where that is enabled.
+    pub authority: Option<Arc<AuthorityState>>,
 }
 
 /// What compiling depends on beside configuration and secrets.
@@ -61,7 +65,9 @@ impl Snapshot {
                 IdentityState::compile(spec, set, before, on_missing, moment)
             })
             .collect();
-        Self { generation: set.generation, plan, credentials, identities }
+        let before = previous.and_then(|snapshot| snapshot.authority.as_ref());
+        let authority = AuthorityState::compile(&plan.config, set, before, on_missing, moment);
+        Self { generation: set.generation, plan, credentials, identities, authority }
     }
 
     /// A credential's state by its name.
@@ -78,6 +84,7 @@ impl Snapshot {
     pub fn problems(&self) -> Vec<health::Problem> {
         let credentials = self.credentials.iter().flat_map(|state| state.problems());
         let identities = self.identities.iter().flat_map(|state| state.problems());
-        credentials.chain(identities).collect()
+        let authority = self.authority.iter().filter_map(|state| state.problem());
+        credentials.chain(identities).chain(authority).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::identity::IdentitySpec;
-use crate::config::model::{Config, Route};
+use crate::config::model::{AuthoritySource, Config, Intercept, Route};
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
@@ -78,7 +78,12 @@ impl Plan {
             pair.chain(&spec.ca).map(|name| (name.clone(), PEM_LIMIT))
         });
         let admin = self.config.admin.token.iter().map(|token| (token.value.clone(), TEXT_LIMIT));
-        texts.chain(pems).chain(admin).collect()
+        let authority = match &self.config.intercept {
+            Some(Intercept { authority: AuthoritySource::Secrets { cert, key } }) => vec![cert, key],
+            _ => Vec::new(),
+        };
+        let authority = authority.into_iter().map(|name| (name.value.clone(), PEM_LIMIT));
+        texts.chain(pems).chain(admin).chain(authority).collect()
     }
 }
 

@@ -117,7 +117,8 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn validity(der: &[u8]) -> Result<Validity, BadReason> {
+/// The dates of a certificate in DER.
+pub fn validity(der: &[u8]) -> Result<Validity, BadReason> {
     let (_, cert) = X509Certificate::from_der(der).map_err(|_| bad("certificate 1 of the file does not parse"))?;
     let dates = cert.validity();
     Ok(Validity {

@@ -2,9 +2,10 @@
 //!
 //! `pem` reads certificates and keys, `identity` joins the two and checks that they belong
 //! together, `roots` are whom we trust, `pin` which keys
-//! must be in a chain, `client` makes configurations, `failure` puts rustls'
+//! must be in a chain, `client` makes configurations, `authority` signs leaves for interception, `failure` puts rustls'
 //! errors into words. Called by the snapshot (to build) and by upstream (to connect).
 
+mod authority;
 mod client;
 mod failure;
 mod identity;
@@ -16,9 +17,10 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
 
+pub use authority::{Authority, LEAF_LIFE, Leaf, Made, MintError, Subtree};
 pub use client::{NotAServerName, TlsVersion, client_config, server_name};
 pub use failure::TlsFailure;
-pub use identity::{Identity, Validity};
+pub use identity::{Identity, Validity, validity};
 pub use pem::{Chain, PrivateKey};
 pub use pin::{NotAPin, Pin};
 pub use roots::Roots;

@@ -259,13 +259,13 @@ class Bench:
         """Runs a countersign command to its end."""
         return subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True, timeout=30, **options)
 
-    def proxy(self, name, body, secrets, ready=True, log="", listen=(), secret_keys="", **ports):
+    def proxy(self, name, body, secrets, ready=True, log="", listen=(), listen_keys="", secret_keys="", **ports):
         """Starts countersign with `body` after a [listen] table; `{port}` names in `ports` are filled in by the caller."""
         folder = self.subfolder(name)
         ports.setdefault("proxy", free_port())
         admin = free_port()
         listeners = json.dumps([f"127.0.0.1:{ports['proxy']}", *listen])
-        text = f'[listen]\nproxy = {listeners}\nadmin = "127.0.0.1:{admin}"\n\n[secrets]\ndir = "{secrets}"\n{secret_keys}\n'
+        text = f'[listen]\nproxy = {listeners}\nadmin = "127.0.0.1:{admin}"\n{listen_keys}\n[secrets]\ndir = "{secrets}"\n{secret_keys}\n'
         if log:
             text += f'[log]\nlevel = "{log}"\n\n'
         (folder / "proxy.toml").write_text(text + body)

@@ -53,6 +53,18 @@ impl Setup {
         self
     }
 
+    /// More tables at the end.
+    pub(crate) fn add(mut self, more: &str) -> Self {
+        self.rest.push_str(more);
+        self
+    }
+
+    /// In the directory of an earlier proxy, with the secrets of both.
+    pub(crate) fn in_folder(mut self, folder: Scratch) -> Self {
+        self.scratch = folder;
+        self
+    }
+
     pub(crate) fn secrets_dir(&self) -> PathBuf {
         self.scratch.path("secrets")
     }

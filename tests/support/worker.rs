@@ -62,6 +62,11 @@ impl Worker {
         Self { wire: Box::new(stream), buffer: Vec::new() }
     }
 
+    /// Over a connection that is there already, such as one of TLS.
+    pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self { wire: Box::new(stream), buffer: Vec::new() }
+    }
+
     /// Sends; a connection that the proxy has closed meanwhile is no failure yet.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = within("sending", self.wire.write_all(bytes.as_ref())).await;

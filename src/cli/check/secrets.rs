@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::cli::source::made_at_first_start;
 use crate::cli::terminal;
 use crate::clock::Timestamp;
-use crate::config::model::{Config, Credential, RouteTls, Span, Spanned, Trust};
+use crate::config::model::{AuthoritySource, Config, Credential, Intercept, RouteTls, Span, Spanned, Trust};
 use crate::observe::line::time_text;
 use crate::playground::certs::FOLDER;
 use crate::secret::name::NamePattern;
@@ -15,8 +15,9 @@ use crate::secret::set::SecretSet;
 use crate::secret::value::BadReason;
 use crate::sign::material::Kind;
 use crate::snapshot::Snapshot;
+use crate::snapshot::authority::NAME as AUTHORITY;
 use crate::snapshot::credential::CredentialState;
-use crate::tls::{Chain, Identity, PrivateKey, Roots};
+use crate::tls::{Authority, Chain, Identity, PrivateKey, Roots};
 
 /// Rows for the files of one pattern at most.
 const PATTERN_ROWS: usize = 1000;
@@ -31,7 +32,7 @@ const ROOTS: &str = "tls:roots";
 pub(super) struct SecretRow {
     /// Its name, or the pattern of its names.
     pub(super) name: String,
-    /// Which credential needs it; `route:NAME/client_cert`, `route:NAME/ca`, `tls:roots`, `egress:proxy`, `admin`.
+    /// Which credential needs it; `route:NAME/client_cert`, `route:NAME/ca`, `intercept/ca`, `tls:roots`, `egress:proxy`, `admin`.
     pub(super) credential: String,
     /// Whether it can be used.
     #[serde(rename = "ok", serialize_with = "is_ok")]
@@ -108,6 +109,7 @@ impl SecretRow {
     pub(super) fn user(&self) -> String {
         match self.credential.strip_prefix("route:").and_then(|rest| rest.rsplit_once('/')) {
             Some((route, _)) => format!("tls of route {route}"),
+            None if self.credential == AUTHORITY => "[intercept]".to_owned(),
             None if self.credential == "admin" => "[admin] token".to_owned(),
             None if self.credential == ROOTS => "[tls] roots".to_owned(),
             None if self.credential == "egress:proxy" => "[egress]".to_owned(),
@@ -137,6 +139,9 @@ pub(super) fn rows(snapshot: &Snapshot, set: &SecretSet, now: Timestamp) -> Vec<
         let loaded = set.content(token.value.as_str()).and_then(|bytes| Kind::HeaderText.load(bytes));
         SecretRow::new(token.value.as_str(), "admin", State::of(loaded), Some(token.span.clone()))
     }));
+    if let Some(Intercept { authority: AuthoritySource::Secrets { cert, key } }) = &config.intercept {
+        rows.extend(of_authority(cert, key, set, now));
+    }
     excuse_playground(config, &mut rows);
     rows
 }
@@ -219,6 +224,23 @@ fn of_pair(
     row.days_left = days;
     let key = key.map(|key| SecretRow::new(key.value.as_str(), credential, State::of(private), Some(key.span.clone())));
     std::iter::once(row).chain(key).collect()
+}
+
+/// The CA of interception: a pair, and of a CA.
+fn of_authority(
+    cert: &Spanned<NamePattern>,
+    key: &Spanned<NamePattern>,
+    set: &SecretSet,
+    now: Timestamp,
+) -> Vec<SecretRow> {
+    let mut rows = of_pair(AUTHORITY, cert, Some(key), set, now);
+    let both = set.content(cert.value.as_str()).and_then(|cert| Ok((cert, set.content(key.value.as_str())?)));
+    let loaded = both.and_then(|(cert, key)| Authority::load(cert, key, now));
+    if let (true, Err(reason), Some(row)) = (rows.iter().all(|row| row.state.is_ok()), loaded, rows.first_mut()) {
+        row.reason = Some(reason.to_string());
+        row.state = State::Bad(reason);
+    }
+    rows
 }
 
 /// The playground makes its certificates together or not at all, and its key on its own.

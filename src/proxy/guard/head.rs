@@ -16,6 +16,8 @@ pub(super) enum Framing {
     None,
     Length(u64),
     Chunked,
+    /// The method is CONNECT, whose content is none of HTTP (RFC 9110 section 9.3.6).
+    Opaque,
 }
 
 /// How far the bytes led.
@@ -32,6 +34,7 @@ pub(super) enum Step {
 pub(super) struct Head {
     section: Section,
     framing: Framing,
+    method: Method,
     /// The beginning of an unfinished line.
     kept: [u8; KEPT],
     /// The length of the unfinished line without its CR.
@@ -49,6 +52,13 @@ enum Section {
     Fields,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Method {
+    #[default]
+    Other,
+    Connect,
+}
+
 /// Whether an unfinished line has come to its CR.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Ending {
@@ -59,7 +69,8 @@ enum Ending {
 
 impl Default for Head {
     fn default() -> Self {
-        Self { section: Section::Start, framing: Framing::None, kept: [0; KEPT], length: 0, ending: Ending::Open }
+        let (framing, method) = (Framing::None, Method::Other);
+        Self { section: Section::Start, framing, method, kept: [0; KEPT], length: 0, ending: Ending::Open }
     }
 }
 
@@ -102,7 +113,10 @@ impl Head {
                 }
             };
             if line == Line::Last {
-                let framing = std::mem::take(&mut self.framing);
+                let mut framing = std::mem::take(&mut self.framing);
+                if std::mem::take(&mut self.method) == Method::Connect {
+                    framing = Framing::Opaque;
+                }
                 self.section = Section::Start;
                 return Ok(Step::End { used: at, framing });
             }
@@ -148,7 +162,12 @@ impl Head {
         match (self.section, length) {
             (Section::Start, 0) => self.section = Section::AfterEmptyLine,
             (Section::AfterEmptyLine, 0) => return Err(Refusal::EmptyLines),
-            (Section::Start | Section::AfterEmptyLine, _) => self.section = Section::Fields,
+            (Section::Start | Section::AfterEmptyLine, _) => {
+                self.section = Section::Fields;
+                if text.starts_with(b"CONNECT ") {
+                    self.method = Method::Connect;
+                }
+            }
             (Section::Fields, 0) => return Ok(Line::Last),
             (Section::Fields, _) => self.field(text, length)?,
         }
@@ -174,7 +193,7 @@ impl Head {
         match self.framing {
             Framing::None => {}
             Framing::Length(_) => return Err(Refusal::ContentLength),
-            Framing::Chunked => return Err(Refusal::TwoFramings),
+            Framing::Chunked | Framing::Opaque => return Err(Refusal::TwoFramings),
         }
         let value = if length > KEPT { None } else { decimal(trim(value)) };
         self.framing = Framing::Length(value.ok_or(Refusal::ContentLength)?);
@@ -185,7 +204,7 @@ impl Head {
         match self.framing {
             Framing::None => {}
             Framing::Length(_) => return Err(Refusal::TwoFramings),
-            Framing::Chunked => return Err(Refusal::TransferEncoding),
+            Framing::Chunked | Framing::Opaque => return Err(Refusal::TransferEncoding),
         }
         if length > KEPT || !trim(value).eq_ignore_ascii_case(b"chunked") {
             return Err(Refusal::TransferEncoding);

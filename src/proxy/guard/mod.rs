@@ -33,6 +33,8 @@ enum Phase {
     /// So many bytes of a body are left; never 0.
     Length(u64),
     Chunked(Chunked),
+    /// After the head of a CONNECT: a tunnel, or the connection ends. Either way this is no HTTP.
+    Opaque,
 }
 
 /// What made the guard refuse, and what of the bytes is still good.
@@ -112,6 +114,7 @@ impl Guard {
                     }
                     Err(refusal) => return Err(Violation { good: at, part: Part::Head, refusal }),
                 },
+                Phase::Opaque => return Ok(()),
                 Phase::Length(left) => {
                     self.body_begun = true;
                     let used = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
@@ -158,6 +161,7 @@ impl From<head::Framing> for Phase {
             head::Framing::None | head::Framing::Length(0) => Self::Head,
             head::Framing::Length(length) => Self::Length(length),
             head::Framing::Chunked => Self::Chunked(Chunked::default()),
+            head::Framing::Opaque => Self::Opaque,
         }
     }
 }

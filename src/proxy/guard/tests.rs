@@ -255,3 +255,13 @@ proptest! {
         prop_assert_eq!(verdict(bytes.chunks(cut)), verdict([&*bytes].into_iter().filter(|b| !b.is_empty())));
     }
 }
+
+#[test]
+fn nothing_is_looked_at_after_the_head_of_a_connect() {
+    let head = "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n";
+    check(head.as_bytes(), Verdict::InBody);
+    let tls = [head.as_bytes(), b"\x16\x03\x01\x00\n\x00\r\xff GET / HTTP/1.1\n\n"].concat();
+    check(&tls, Verdict::InBody);
+    check(b"CONNECT api.test:443 HTTP/1.1\nHost: x\n\n", HEAD);
+    check(b"GET /?CONNECT HTTP/1.1\r\nX: CONNECT \r\n\r\n", Verdict::Between);
+}
