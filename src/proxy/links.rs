@@ -36,14 +36,12 @@ struct Target<'u> {
 impl WayBack {
     /// Kept until the answer comes.
     pub fn new(matched: &Matched, inbound: &Inbound<'_>, method: &Method) -> Self {
-        let way = match matched.way {
-            Way::OwnPort if inbound.form == Form::Absolute => Way::Absolute,
-            way => way,
-        };
-        let authority = match (way, inbound.port) {
-            (Way::Host | Way::Absolute | Way::Inside, _) => String::new(),
-            (_, None) => inbound.host.clone().into_owned(),
-            (_, Some(port)) => format!("{}:{port}", inbound.host),
+        let by_name = matched.way != Way::Intercepted
+            && (matches!(matched.way, Way::Host | Way::Absolute) || inbound.form == Form::Absolute);
+        let authority = match inbound.port {
+            _ if by_name => String::new(),
+            None => inbound.host.clone().into_owned(),
+            Some(port) => format!("{}:{port}", inbound.host),
         };
         Self { way, route: matched.route, method: method.clone(), authority, port: inbound.port }
     }
@@ -113,8 +111,8 @@ impl WayBack {
             return None;
         }
         match self.way {
-            // Inside TLS the upstream's own URLs lead back by themselves.
-            Way::Inside => None,
+            // The worker called the upstream's own name: links lead back by themselves.
+            Way::Intercepted => None,
             // What says http:// already, or the scheme that the worker came by, is as it should be.
             Way::Host | Way::Absolute if !target.tls => None,
             Way::Host | Way::Absolute => {

@@ -60,8 +60,8 @@ pub enum Way {
     LocalName,
     /// A prefix of the path under a loopback name.
     Prefix,
-    /// The upstream's own name inside TLS that ended here.
-    Inside,
+    /// Inside TLS that ended here: no base URL was changed, so links lead back by themselves.
+    Intercepted,
 }
 
 /// A request that a route claims.
@@ -145,7 +145,7 @@ fn intercepted(
     }
     let named = inside.port.or(inbound.port).unwrap_or(HTTPS);
     let port = Port::Asked { named: Some(named), local: entry.port.filter(|_| inside.port.is_none()) };
-    by_host(plan, Way::Inside, port, inbound, method).ok_or_else(|| unclaimed(plan, inbound))
+    by_host(plan, Way::Intercepted, port, inbound, method).ok_or_else(|| unclaimed(plan, inbound))
 }
 
 fn by_host(plan: &Plan, way: Way, port: Port, inbound: &Inbound<'_>, method: &Method) -> Option<Matched> {
