@@ -47,7 +47,7 @@ impl WorkerAnswer {
 
     /// That of a 101: nothing, and then the tunnel, which has the account.
     pub fn switching(tunnel: Tunnel) -> Self {
-        let mut answer = Self::nothing();
+        let mut answer = Self::new(Source::Own(None), None);
         answer.tunnel = Some(Box::new(tunnel));
         answer
     }

@@ -43,6 +43,7 @@ impl WayBack {
             None => inbound.host.clone().into_owned(),
             Some(port) => format!("{}:{port}", inbound.host),
         };
+        let way = if by_name { Way::Absolute } else { matched.way };
         Self { way, route: matched.route, method: method.clone(), authority, port: inbound.port }
     }
 
