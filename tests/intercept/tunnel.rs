@@ -140,3 +140,28 @@ async fn a_connection_counts_once_and_a_drain_ends_it() {
     assert!(worker.is_closed().await);
     assert_eq!(within("the drain", drained).await.unwrap(), countersign::server::Drained::Complete);
 }
+
+#[tokio::test]
+async fn a_websocket_passes_inside_and_links_stay_as_they_are() {
+    let upstream = Upstream::scripted(|mut conversation| async move {
+        let switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Location: https://api.test/x\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        let seen = conversation.request().await.unwrap();
+        assert_eq!(seen.head.header("authorization"), Some("Bearer s3cret"));
+        conversation.send(switched).await;
+        while conversation.more().await {
+            let got = conversation.take_unread();
+            conversation.send(got).await;
+        }
+    })
+    .await;
+    let proxy = setup(&upstream).start().await;
+    let mut worker = inside(&proxy, HOST, 443).await;
+    let handshake = "GET /chat HTTP/1.1\r\nHost: api.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    worker.send(handshake).await;
+    let head = worker.head().await.unwrap();
+    assert_eq!((head.status(), head.header("location")), (101, Some("https://api.test/x")));
+    worker.send("\0 anything \n").await;
+    assert_eq!(worker.take(12).await, b"\0 anything \n");
+}
