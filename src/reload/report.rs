@@ -24,6 +24,10 @@ pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot)
     for (name, part) in all_parts(new) {
         part_changes(metrics, &name, before.get(&name), part);
     }
+    // Names come and go with the configuration alone.
+    if old.is_none_or(|old| Arc::ptr_eq(&old.plan, &new.plan)) {
+        return;
+    }
     let config = &new.plan.config;
     let known: std::collections::HashSet<String> = all_parts(new)
         .map(|(name, _)| name)

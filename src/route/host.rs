@@ -14,7 +14,9 @@ pub const LABEL_LIMIT: usize = 63;
 /// The `host` of a route.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HostPattern {
+    /// Of an exact host lower case and in its one form.
     text: Box<str>,
+    /// Empty for an exact host.
     labels: Box<[Label]>,
     port: Option<u16>,
 }
@@ -67,10 +69,13 @@ impl HostPattern {
             return Err(HostError::NotAHost);
         }
         let (name, port) = split_port(text)?;
-        let labels = if name.starts_with('[') { vec![Label::Literal(ipv6(name)?)] } else { parse_labels(name)? };
         if name.len() > NAME_LIMIT {
             return Err(HostError::Label(name.to_owned()));
         }
+        if !name.contains(['*', '{', '}']) {
+            return Self::exact(name, port);
+        }
+        let labels = parse_labels(name)?;
         let text = if text.contains('{') { text.to_owned() } else { text.to_ascii_lowercase() };
         let pattern = Self { text: text.into(), labels: labels.into(), port };
         let mut seen = Vec::new();
@@ -81,6 +86,20 @@ impl HostPattern {
             seen.push(capture);
         }
         Ok(pattern)
+    }
+
+    fn exact(name: &str, port: Option<u16>) -> Result<Self, HostError> {
+        let mut text = if name.starts_with('[') {
+            ipv6(name)?
+        } else {
+            name.split('.').try_for_each(|label| check_literal(label, label))?;
+            name.to_ascii_lowercase()
+        };
+        if let Some(port) = port {
+            text.push(':');
+            text.push_str(&port.to_string());
+        }
+        Ok(Self { text: text.into(), labels: [].into(), port })
     }
 
     /// The names of the captures, in order.
@@ -99,14 +118,12 @@ impl HostPattern {
 
     /// Whether it names exactly one host.
     pub fn is_exact(&self) -> bool {
-        self.labels.iter().all(|label| matches!(label, Label::Literal(_)))
+        self.labels.is_empty()
     }
 
     /// The one host that it names, without port, lower case.
     pub fn exact_name(&self) -> Option<&str> {
-        let end = self.text.len() - self.port_text_len();
-        // A parsed exact pattern is kept lower case, so the text is the name.
-        self.is_exact().then(|| &self.text[..end])
+        self.is_exact().then(|| self.without_port())
     }
 
     /// The pattern without its port.
@@ -121,6 +138,9 @@ impl HostPattern {
 
     /// The same for two patterns that match the same hosts: captures and wildcards without their names.
     pub fn shape(&self) -> String {
+        if self.is_exact() {
+            return self.text.to_string();
+        }
         let mut shape = String::with_capacity(self.text.len());
         for (index, label) in self.labels.iter().enumerate() {
             if index > 0 {
@@ -181,8 +201,8 @@ impl HostPattern {
 
     /// Matches a lower-case host without port. `found` receives the captures.
     pub(super) fn matches<'p, 'h>(&'p self, host: &'h str, found: &mut Vec<(&'p str, &'h str)>) -> bool {
-        if self.labels.len() == 1 {
-            return self.labels[0].matches(host, found);
+        if self.is_exact() {
+            return self.without_port() == host;
         }
         let mut parts = host.split('.');
         for label in &self.labels {
@@ -251,10 +271,10 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), HostError> {
     }
 }
 
-fn ipv6(name: &str) -> Result<Box<str>, HostError> {
+fn ipv6(name: &str) -> Result<String, HostError> {
     let inner = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).ok_or(HostError::NotAHost)?;
     let address: std::net::Ipv6Addr = inner.parse().map_err(|_| HostError::NotAHost)?;
-    Ok(format!("[{address}]").into())
+    Ok(format!("[{address}]"))
 }
 
 fn parse_labels(name: &str) -> Result<Vec<Label>, HostError> {
@@ -291,10 +311,14 @@ fn parse_label(index: usize, label: &str) -> Result<Label, HostError> {
 }
 
 fn literal(text: &str, label: &str) -> Result<Box<str>, HostError> {
+    check_literal(text, label).map(|()| text.to_ascii_lowercase().into())
+}
+
+fn check_literal(text: &str, label: &str) -> Result<(), HostError> {
     let fits = !text.is_empty()
         && label.len() <= LABEL_LIMIT
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if fits { Ok(text.to_ascii_lowercase().into()) } else { Err(HostError::Label(label.to_owned())) }
+    if fits { Ok(()) } else { Err(HostError::Label(label.to_owned())) }
 }
 
 #[cfg(test)]
@@ -325,6 +349,8 @@ mod tests {
         assert_eq!(two, vec![("a".to_owned(), "x".to_owned()), ("b".to_owned(), "y-z".to_owned())]);
         assert!(captures("localhost", "localhost").is_some());
         assert!(captures("[::1]:8443", "[::1]").is_some());
+        assert!(captures("[0:0::1]", "[::1]").is_some());
+        assert!(captures("{a}", "one").is_some());
     }
 
     #[test]
