@@ -1,0 +1,11 @@
+"""PyGithub by HTTPS_PROXY: everything, also what follows the absolute URLs of its objects."""
+
+import json
+
+from github import Auth, Github
+
+repository = Github(auth=Auth.Token("ghp_DUMMY"), retry=None).get_repo("octo/tools")
+issues = list(repository.get_issues())
+created = repository.create_issue(title="third")
+created.edit(state="closed")
+print(json.dumps({"read": repository.name, "pages": [i.number for i in issues], "wrote": [created.number, created.state]}))
