@@ -209,14 +209,18 @@ def by_base_url(stage):
     base, keys = f"http://127.0.0.1:{stage.proxy.port}", {"AWS_ACCESS_KEY_ID": "AKIADUMMY", "AWS_SECRET_ACCESS_KEY": "DUMMY",
                                                           "AWS_DEFAULT_REGION": "eu-central-1"}
     stage.refused("stripe", "use_stripe.py", "AuthenticationError", BASE="https://api.stripe.com")
-    stage.served("stripe, two accounts", "use_stripe.py", {"BASE": f"{base}/stripe"}, two("{}", lambda t: {
-        "read": f"a@{t}.example", "pages": ["cus_1", "cus_2", "cus_3"], "wrote": ["cus_4", "d@example.com"]}), 6)
+    stripe = two("{}", lambda t: {"read": f"a@{t}.example", "pages": ["cus_1", "cus_2", "cus_3"], "wrote": ["cus_4", "d@example.com"]})
+    stage.served("stripe, two accounts", "use_stripe.py", {"BASE": f"{base}/stripe"}, stripe, 6)
+    stage.served("stripe by HTTPS_PROXY", "use_stripe.py", {"BASE": "https://api.stripe.com", **stage.own()}, stripe, 6)
     stage.refused("boto3", "use_boto3.py", "ClientError", AWS_ENDPOINT_URL_S3="https://objects.store.example", **keys)
     stage.served("boto3", "use_boto3.py", {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{stage.proxy.ports['objects']}", **keys},
                  {"read": "2026/1.json", "pages": ["2026/1.json", "2026/2.json"], "wrote": '"13"'}, 3)
     stage.refused("PyGithub", "use_github.py", "BadCredentialsException", BASE="https://api.github.com")
     stage.served("PyGithub", "use_github.py", {"BASE": f"{base}/github"},
                  {"read": "first", "pages": [1, 2], "wrote": [3, "third"]}, 3)
+    printed, errors, seen, _ = stage.run("use_github_objects.py", {"BASE": f"{base}/github"})
+    stage.report.check("PyGithub's objects, fetched by base URL, call nobody by their absolute URLs", printed is None
+                       and "AssertionError: api.github.com" in errors and len(seen) == 1, (printed, seen, errors[-1500:]))
     stage.refused("slack_sdk", "use_slack.py", "SlackApiError", BASE="https://slack.com")
     stage.served("slack_sdk, two workspaces", "use_slack.py", {"BASE": f"{base}/slack"}, two("{}", lambda t: {
         "read": f"C1{t}", "pages": [f"C1{t}", f"C2{t}"], "wrote": "hello <there> & goodbye"}), 6)
