@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
 use http::request::Parts;
 
 use super::failure::Failure;
@@ -18,6 +19,7 @@ use crate::sign::seal::Draft;
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::Instance;
 use crate::snapshot::identity::TlsClient;
+use crate::upstream::lease::Trailers;
 
 /// What a request needs of its route, all of it there.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Ready<'l> {
     pub matched: Matched,
     /// The tenant, where the route asks for one.
     pub tenant: Option<String>,
+    /// Whether the worker takes trailers.
+    pub trailers: Trailers,
     slots: &'l [Slot],
 }
 
@@ -58,8 +62,9 @@ pub fn prepare<'l>(
         instances.push(instance);
     }
     let client = client(snapshot, matched.route, now)?;
+    let trailers = hop::trailers(&parts.headers);
     let slots = &*snapshot.plan.routes[matched.route].slots;
-    Ok(Ready { route, index: matched.route, instances, client, tenant, matched, slots })
+    Ok(Ready { route, index: matched.route, instances, client, tenant, trailers, matched, slots })
 }
 
 fn client(snapshot: &Snapshot, route: usize, now: Timestamp) -> Result<Option<&Arc<TlsClient>>, Failure> {
@@ -114,6 +119,14 @@ impl Ready<'_> {
         }
         draft.strip(self.slots);
         Ok(draft)
+    }
+
+    /// The headers that credentials fill: no trailer of the worker's may have such a name.
+    pub fn filled_headers(&self) -> impl Iterator<Item = HeaderName> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Header(name) => Some(name.clone()),
+            Slot::Query(_) | Slot::Cookie(_) => None,
+        })
     }
 
     /// The Host that the upstream sees: the name matched by, and a port only where `upstream` names that host with one.

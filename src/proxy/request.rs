@@ -173,7 +173,8 @@ async fn take_body(
         tally.progress.finish();
         return Ok(Outgoing::Streamed(RequestBody::Empty));
     }
-    let mut streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
+    let streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
+    let mut streamed = streamed.without_trailers(ready.filled_headers());
     if asking == Asking::Needed {
         draft.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
         streamed = streamed.when_asked();
@@ -287,7 +288,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// One attempt; a second connection only when a used one turned out to be closed and nothing was sent.
+    /// One attempt; again only where nothing was sent or processed: a used connection turned out to be closed, or a
+    /// shared one refused the request (RFC 9113 section 8.7).
     async fn once(
         &self,
         mut draft: Draft,
@@ -297,10 +299,11 @@ impl Attempt<'_> {
         tally: &mut Tally,
     ) -> Result<Answer, Failure> {
         let timeouts = &self.ready.route.timeouts;
-        let patience = Patience { response: timeouts.response, body: timeouts.body };
+        let body_silence = if hop::is_grpc(&draft.headers) { None } else { timeouts.body };
+        let patience = Patience { response: timeouts.response, body: body_silence };
         // A handshake takes a connection of its own.
         let handshake = draft.headers.contains_key(UPGRADE);
-        let mut freshness = if handshake { Freshness::New } else { Freshness::Any };
+        let mut freshness = if handshake { Freshness::Http1 } else { Freshness::Any };
         if let Some(bytes) = signed {
             tally.progress.finish();
             if tally.attempts == 0 {
@@ -316,21 +319,21 @@ impl Attempt<'_> {
             if lease.peer_is_local() {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
-            let used = lease.was_used();
+            let next = lease.after_refusal(freshness);
             let request = self.seal(draft, signed, values)?.into_request(body);
             let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
             tally.upstream_begins();
             let progress = tally.progress.clone();
-            let sent = lease.send(request, &progress, patience).await;
+            let sent = lease.send(request, &progress, patience, self.ready.trailers).await;
             tally.upstream_ends();
             match sent {
                 Ok(answer) => return Ok(answer),
-                Err(failed) => match failed.unsent {
-                    Some(request) if used && freshness == Freshness::Any => {
-                        freshness = Freshness::New;
+                Err(failed) => match failed.unsent.zip(next) {
+                    Some((request, next)) => {
+                        freshness = next;
                         (draft, body) = self.unseal(*request);
                     }
-                    _ => return Err(failed.error.into()),
+                    None => return Err(failed.error.into()),
                 },
             }
         }
