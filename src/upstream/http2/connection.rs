@@ -89,6 +89,7 @@ pub(super) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     let mut silent = pin!(sleep(beat.patience));
     let settled = AtomicBool::new(false);
     loop {
+        let waits = !settled.load(Relaxed);
         let moved = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
             if !settled.load(Relaxed) && connection.max_concurrent_send_streams() != UNKNOWN {
@@ -111,7 +112,11 @@ pub(super) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
                 let _ = control.lost.set(format!("the upstream answered no PING within {:?}", beat.patience));
                 break;
             }
-            () = &mut silent, if !settled.load(Relaxed) => {
+            () = &mut silent, if waits => {
+                // They may have come since the branch was taken up.
+                if settled.load(Relaxed) {
+                    continue;
+                }
                 let _ = control.lost.set(format!("the upstream sent no SETTINGS within {:?}", beat.patience));
                 break;
             }

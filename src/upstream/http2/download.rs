@@ -59,8 +59,9 @@ impl Download {
         if self.upload.as_mut().is_some_and(|upload| upload.poll(cx).is_ready()) {
             self.upload = None;
         }
-        if self.data == Data::More {
+        while self.data == Data::More {
             match ready!(self.body.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
                     // Given back only now that the worker takes it: who does not read stalls its own stream.
                     if let Err(error) = self.body.flow_control().release_capacity(data.len()) {

@@ -4,9 +4,12 @@
 use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri, Version};
+use http::{HeaderName, HeaderValue, Request, Uri, Version};
 
 use super::super::lease::Trailers;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// RFC 9113 section 8.3.1. Nothing where the Host is no authority.
 pub(super) fn of(mut parts: Parts, trailers: Trailers) -> Option<Request<()>> {
@@ -18,7 +21,7 @@ pub(super) fn of(mut parts: Parts, trailers: Trailers) -> Option<Request<()>> {
     parts.uri = Uri::from_parts(uri).ok()?;
     parts.version = Version::HTTP_2;
     // Section 8.2.2; the request path has none of them but for HTTP/1.1.
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE] {
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, TE] {
         parts.headers.remove(name);
     }
     if trailers == Trailers::Welcome {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use super::super::answer::AnswerBody;
@@ -167,7 +167,9 @@ fn answered(
     patience: Patience,
     in_use: InUse,
 ) -> Answer {
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
+    // What reads it further on need not know.
+    head.version = Version::HTTP_11;
     let idle = if is_event_stream(&head.headers) { None } else { patience.body };
     let download = Download::new(&head.headers, body, upload, progress.clone(), in_use);
     Response::from_parts(head, AnswerBody::http2(download, idle))

@@ -76,6 +76,10 @@ async fn the_answer_may_begin_before_the_request_has_ended() {
         let body = exchange.request.body_mut();
         while let Some(Ok(data)) = body.data().await {
             body.flow_control().release_capacity(data.len()).unwrap();
+            // The end of the body alone is a frame too.
+            if data.is_empty() {
+                continue;
+            }
             answer.send_data([b"<", &data[..], b">"].concat().into(), false).unwrap();
         }
         answer.send_data(Bytes::from_static(b"end"), true).unwrap();
@@ -122,7 +126,7 @@ async fn a_grpc_call_may_be_silent_for_longer_than_other_bodies() {
     let answer = proxy.raw(GET).await;
     assert!(!answer.whole);
     go.notify_one();
-    assert_eq!(grpc.take(14).await, b"4\r\nlate\r\n0\r\n\r");
+    assert_eq!(grpc.take(14).await, b"4\r\nlate\r\n0\r\n\r\n");
 }
 
 #[tokio::test]

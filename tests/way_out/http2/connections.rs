@@ -58,8 +58,10 @@ async fn a_burst_shares_one_connection_and_is_sent_in_the_terms_of_http2() {
     let seen = &upstream.seen()[0];
     assert_eq!(seen.uri, "https://api.test/a?b=%2f");
     assert_eq!(seen.headers.get("host"), None);
-    let origin = &proxy.admin_json("/api/routes").await["routes"][0]["pool"];
-    assert_eq!((&origin["idle"], &origin["active"]), (&1.into(), &0.into()), "{origin}");
+    let pool = async |state| {
+        proxy.metric(&format!("countersign_upstream_connections{{route=\"api\",state=\"{state}\"}}")).await
+    };
+    assert_eq!((pool("idle").await, pool("active").await), (1.0, 0.0));
 }
 
 #[tokio::test]
