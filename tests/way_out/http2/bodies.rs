@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Response};
 use tokio::sync::Notify;
 
 use super::{GET, identity, proxy, settings};
-use crate::support::Setup;
 use crate::support::http2::{Exchange, Http2};
+use crate::support::{Setup, Upstream};
 
 /// Sends as fast as the proxy opens its window.
 async fn send_all(stream: &mut SendStream<Bytes>, mut bytes: Bytes, end: bool) {
@@ -162,6 +162,26 @@ async fn trailers_go_up_but_none_that_a_credential_or_the_framing_stands_for() {
     assert_eq!(fields.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-checksum"]);
     let seen = upstream.only();
     assert_eq!((seen.header("te"), seen.header("x-api-key")), ("trailers", "k3y"));
+}
+
+#[tokio::test]
+async fn trailers_of_an_http1_upstream_end_before_a_worker_on_http1() {
+    let answer =
+        "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let upstream = Upstream::answering(answer).await;
+    let url = upstream.url();
+    let route =
+        format!("[[route]]\nname = \"api\"\nhost = \"api.test\"\nupstream = \"{url}\"\ncredential = \"none\"\n");
+    let proxy = Setup::new(route).start().await;
+    let mut worker = proxy.worker().await;
+    for _ in 0..2 {
+        worker.send("GET / HTTP/1.1\r\nHost: api.test\r\nTE: trailers\r\n\r\n").await;
+        assert_eq!(worker.head().await.unwrap().header("trailer"), None);
+        // Exactly: what came behind it would be a trailer.
+        assert_eq!(worker.take(13).await, b"3\r\nabc\r\n0\r\n\r\n");
+    }
+    assert_eq!(upstream.connections(), 1);
+    assert_eq!(upstream.last().head.header("te"), None);
 }
 
 #[tokio::test]

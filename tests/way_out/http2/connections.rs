@@ -142,9 +142,9 @@ async fn those_who_wait_for_a_connection_that_fails_do_not_wait_for_each_other()
             tokio::spawn(async move {
                 // The others fail only when all five are there.
                 if number == 0 {
-                    go.notified().await
+                    go.notified().await;
                 } else {
-                    drop(all.wait().await)
+                    all.wait().await;
                 }
                 drop(tcp);
             });
