@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{get, guarded};
-use crate::support::http2::Client;
+use crate::support::http2_worker::Client;
 use crate::support::worker::Worker;
 use crate::support::{Setup, Upstream, files, wait};
 

@@ -4,7 +4,7 @@ use http::Request;
 use http_body_util::Full;
 
 use super::*;
-use crate::support::http2::Client;
+use crate::support::http2_worker::Client;
 
 const LISTEN: &str = "proxy = [\"127.0.0.1:0\"]\ntls = \"127.0.0.1:0\"";
 
@@ -53,7 +53,7 @@ async fn a_preface_without_alpn_is_no_http_2_here() {
     let (stream, _) = connect(proxy.address, "api.test:443").await;
     let config = speaking(&ca(&proxy.scratch.path("")), &[]);
     let mut worker = Worker::over(tls(config, HOST, stream).await.unwrap());
-    worker.send(crate::support::http2::PREFACE).await;
+    worker.send(crate::support::http2_worker::PREFACE).await;
     assert!(worker.is_closed().await);
     assert!(upstream.seen().is_empty());
 }

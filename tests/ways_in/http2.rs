@@ -9,8 +9,8 @@ use tokio::net::UnixStream;
 use tokio::sync::Barrier;
 
 use super::{open, open_route};
-use crate::support::http2::{Client, HEADERS, RST_STREAM, Raw, block, frame, get};
-use crate::support::http2::{END_HEADERS, GET};
+use crate::support::http2_worker::{Client, HEADERS, RST_STREAM, Raw, block, frame, get};
+use crate::support::http2_worker::{END_HEADERS, GET};
 use crate::support::wait::{until, within};
 use crate::support::{Setup, Upstream};
 
@@ -273,8 +273,8 @@ async fn a_drain_ends_idle_connections_and_lets_streams_finish() {
     silent.frame().await.unwrap();
     let drained = tokio::spawn(proxy.server.drain(std::time::Duration::from_secs(20)));
     until("the idle connection to end", async || idle.is_closed()).await;
-    assert!(silent.next(crate::support::http2::GOAWAY).await.is_some());
-    assert_eq!(silent.rest().await.last().and_then(crate::support::http2::Frame::code), None, "closed");
+    assert!(silent.next(crate::support::http2_worker::GOAWAY).await.is_some());
+    assert_eq!(silent.rest().await.last().and_then(crate::support::http2_worker::Frame::code), None, "closed");
     go.notify_one();
     assert_eq!(within("the rest", answer.into_body().collect()).await.unwrap().to_bytes(), "hello");
     assert_eq!(within("the drain", drained).await.unwrap(), countersign::server::Drained::Complete);

@@ -1,7 +1,7 @@
 //! What a worker may not make of HTTP/2: floods end its connection and nobody else's, malformed requests go nowhere.
 
 use super::open;
-use crate::support::http2::{
+use crate::support::http2_worker::{
     CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, Raw,
     SETTINGS, WINDOW_UPDATE, block, bomb, frame, get,
 };
