@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::EXPECT;
 use http::{Method, Request};
 use hyper::body::Incoming;
@@ -30,6 +31,7 @@ use super::intercept::handshake;
 use super::matching::{Entry, EntryKind};
 use super::registry::Ending;
 use super::request;
+use super::rest::{self, Bed};
 use super::worker_io::{Activity, WorkerIo};
 use crate::config::model::{Limits, ListenAddr};
 use crate::observe::Outcome;
@@ -240,14 +242,33 @@ impl Line {
         Box::pin(http2::serve(&self.proxy, &self.activity, &self.ending, arrival, stream)).await;
     }
 
-    /// HTTP/1.1 until it ends, or until a CONNECT was accepted.
-    async fn http1<S>(&self, arrival: Arc<Arrival>, stream: S) -> Option<Opened>
+    /// HTTP/1.1 until it ends, or until a CONNECT was accepted. While the connection rests, none of it is in memory.
+    async fn http1<S>(&self, arrival: Arc<Arrival>, mut stream: S) -> Option<Opened>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut first = Bytes::new();
+        loop {
+            let bed = self.proxy.connections.awake.bed();
+            let opened = Box::pin(self.awake(arrival.clone(), (stream, first), bed.share())).await;
+            let left = bed.take();
+            if let Some(tunnel) = self.activity.take_tunnel() {
+                tunnel.run(&self.ending).await;
+                return None;
+            }
+            let Some(left) = left else { return opened };
+            (stream, first) = rest::until_read(left, &self.ending).await?;
+        }
+    }
+
+    /// HTTP/1.1 until it ends or goes to rest.
+    async fn awake<S>(&self, arrival: Arc<Arrival>, (stream, first): (S, Bytes), bed: Bed<S>) -> Option<Opened>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { proxy, activity, ending } = self;
         let slot = Slot::default();
-        let io = WorkerIo::new(stream, activity.clone());
+        let io = WorkerIo::new(stream, first, activity.clone(), bed);
         let replaced = io.replaced.clone();
         let limits = proxy.live.load().snapshot.plan.config.limits.clone();
         let service = {
@@ -285,9 +306,6 @@ impl Line {
             })
             .await
         };
-        if let Some(tunnel) = activity.take_tunnel() {
-            tunnel.run(ending).await;
-        }
         if let Err(error) = done {
             tracing::debug!(%error, "a worker's connection ended");
         }

@@ -23,6 +23,7 @@ pub mod names;
 pub mod ready;
 pub mod registry;
 pub mod request;
+pub mod rest;
 pub mod stand_in;
 pub mod tally;
 pub mod tenant;
