@@ -191,6 +191,12 @@ impl Source {
         self.read_all().await
     }
 
+    /// What the last reading found; one that is under way is awaited.
+    pub async fn current(&mut self) -> SecretSet {
+        self.settle_running().await;
+        lock(&self.engine).reader.current()
+    }
+
     /// How changes are noticed, for the metric. Waits while a reading is under way.
     pub fn mode(&self) -> Mode {
         lock(&self.engine).watch.mode()

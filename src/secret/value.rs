@@ -71,12 +71,31 @@ pub enum BadReason {
     /// A PEM file, key or certificate that cannot be used; the text says what was found.
     #[error("{0}")]
     Pem(String),
+    /// A certificate past its end; RFC 5280 section 4.1.2.5.
+    #[error("the certificate expired at {0}")]
+    Expired(Second),
+    /// A certificate before its beginning. It is used once that has come.
+    #[error("the certificate is not valid before {0}")]
+    NotYetValid(Second),
     /// Certificate and key are each good but do not belong together.
     #[error("key does not match certificate")]
     PairMismatch,
     /// A character that the scheme cannot carry, such as `:` in a Basic user name.
     #[error("{0}")]
     NotAllowed(&'static str),
+}
+
+/// A second since 1970, shown as RFC 3339 in UTC; as the number where the calendar ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Second(pub i64);
+
+impl fmt::Display for Second {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(time) => time.fmt(f),
+            Err(_) => write!(f, "second {}", self.0),
+        }
+    }
 }
 
 impl BadReason {
@@ -95,6 +114,8 @@ impl BadReason {
             Self::NonAscii => "non_ascii",
             Self::Encoding(_) => "encoding",
             Self::Pem(_) => "pem",
+            Self::Expired(_) => "expired",
+            Self::NotYetValid(_) => "not_yet_valid",
             Self::PairMismatch => "pair_mismatch",
             Self::NotAllowed(_) => "not_allowed",
         }

@@ -38,7 +38,8 @@ impl AuthorityState {
             AuthoritySource::Made { .. } => before.cloned(),
             AuthoritySource::Secrets { cert, key } => {
                 let digests = Some([set.digest(cert.value.as_str()), set.digest(key.value.as_str())]);
-                if let Some(before) = before.filter(|before| before.digests == digests) {
+                let early = |before: &Self| before.part.valid_from().is_some_and(|from| moment.now >= from);
+                if let Some(before) = before.filter(|before| before.digests == digests && !early(before)) {
                     return Some(before.clone());
                 }
                 let (part, authority) = half(

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::config::model::{OnMissing, RouteTls, TlsVersion, Trust};
 use crate::secret::name::NamePattern;
 use crate::secret::set::SecretSet;
-use crate::secret::value::BadReason;
+use crate::secret::value::{BadReason, Second};
 use crate::tls;
 
 /// Which files make an identity.
@@ -138,6 +138,16 @@ pub struct Part {
     digest: [u8; 32],
 }
 
+impl Part {
+    /// When a certificate that came too early may be used.
+    pub fn valid_from(&self) -> Option<Timestamp> {
+        match self.bad {
+            Some((_, BadReason::NotYetValid(Second(from)))) => Some(Timestamp::from_seconds(from)),
+            _ => None,
+        }
+    }
+}
+
 /// An identity as of one generation of secrets.
 #[derive(Debug)]
 pub struct IdentityState {
@@ -168,6 +178,7 @@ impl IdentityState {
         if let Some(before) = before
             && before.digests == digests
             && before.spec.first_route == spec.first_route
+            && before.pair.as_ref().and_then(Part::valid_from).is_none_or(|from| moment.now < from)
         {
             return before.clone();
         }

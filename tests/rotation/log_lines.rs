@@ -60,7 +60,7 @@ async fn a_hangup_reloads_and_a_broken_file_is_told_with_its_first_mistake() {
     program.signal(Signal::HUP);
     program.said("proxy.toml taken into use").await;
     let line = program.lines_with("proxy.toml taken into use").remove(0);
-    assert!(line.contains("\"added\":\"b\""), "{line}");
+    assert!(line.contains("\"routes_added\":\"b\""), "{line}");
     assert_eq!(get("b.test").await, 200);
 
     program.signal(Signal::TERM);

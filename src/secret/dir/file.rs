@@ -15,7 +15,7 @@ use crate::secret::value::{BadReason, SecretBytes};
 /// Device and inode number: which file it is, whatever it is called.
 pub type Inode = (u64, u64);
 
-/// What is compared to tell whether a file changed. Times in seconds and nanoseconds.
+/// What is compared to tell whether a file changed. One is kept for each secret, so it is small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Device and inode.
@@ -23,9 +23,16 @@ pub struct Stat {
     /// Bytes.
     pub size: u64,
     /// Last change of the content.
-    pub mtime: (i64, i64),
+    pub mtime: Nanoseconds,
     /// Last change of anything, names included.
-    pub ctime: (i64, i64),
+    pub ctime: Nanoseconds,
+}
+
+/// Nanoseconds since 1970; good until the year 2262.
+pub type Nanoseconds = i64;
+
+pub(super) fn nanoseconds(seconds: i64, rest: i64) -> Nanoseconds {
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(rest)
 }
 
 impl Stat {
@@ -39,8 +46,8 @@ impl Stat {
         Self {
             inode: inode(stat),
             size: stat.st_size as u64,
-            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            mtime: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
     }
 }
@@ -107,6 +114,11 @@ fn content(file: &OwnedFd, size: u64, limit: u64) -> Result<SecretBytes, BadReas
     while filled < room {
         match read(file, &mut buffer[filled..]) {
             Ok(0) => break,
+            // Less than there was room for is the end of a regular file: one call less for each secret.
+            Ok(count) if filled + count == room - 1 => {
+                filled += count;
+                break;
+            }
             Ok(count) => filled += count,
             Err(Errno::INTR) => {}
             Err(error) => return Err(unreadable(error, None)),
