@@ -88,9 +88,9 @@ fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new
         if old.is_some() && generation(instance).is_some() && before.and_then(generation) != generation(instance) {
             handle.reloaded();
             let value = instance.current.as_ref();
-            tracing::info!(kind = "audit", credential = %new.name, tenant = tenant(values), fingerprint = value.map(|v| v.fingerprint.as_str()), "secret rotated");
+            tracing::info!(kind = "audit", credential = %new.name, tenant = tenant(values), fingerprint = value.map(|value| value.fingerprint()), "secret rotated");
         }
-        let (was, is) = (before.and_then(|before| before.bad.as_ref()), instance.bad.as_ref());
+        let (was, is) = (before.and_then(|before| before.bad.as_deref()), instance.bad.as_deref());
         match is {
             Some((secret, reason)) if was != is => {
                 if old.is_some() {

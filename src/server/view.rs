@@ -254,7 +254,7 @@ fn row_of(state: &CredentialState, routes: Vec<String>) -> CredentialView {
     CredentialView {
         name: state.name.clone(),
         scheme: state.signer.scheme().to_owned(),
-        fingerprint: newest.filter(|_| single).map(|value| value.fingerprint.clone()),
+        fingerprint: newest.filter(|_| single).map(|value| value.fingerprint()),
         health: health(state.health()),
         reason: bad.map(|problem| format!("{}: {}", problem.secret, problem.reason)),
         loaded_at: newest.map(|value| value.loaded_at),

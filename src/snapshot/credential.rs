@@ -11,7 +11,7 @@ use super::health::{Health, Problem};
 use crate::clock::Timestamp;
 use crate::config::model::{Credential as Config, OnMissing, Secrets};
 use crate::secret::name::SecretName;
-use crate::secret::set::SecretSet;
+use crate::secret::set::{Digest, SecretSet};
 use crate::secret::value::BadReason;
 use crate::sign::Signer;
 use crate::sign::material::Material;
@@ -42,30 +42,36 @@ pub struct Instance {
     /// When `previous` ends.
     pub previous_until: Timestamp,
     /// What is wrong with the files as they are now.
-    pub bad: Option<(SecretName, BadReason)>,
+    pub bad: Option<Box<(SecretName, BadReason)>>,
     /// Whether the upstream has refused the newest value and the previous one was used instead.
     pub fell_back: AtomicBool,
-    digest: [u8; 32],
+    digest: Digest,
 }
 
 /// Secrets ready for signing.
 pub struct Value {
     /// In the order of [`Signer::requirements`].
-    pub keys: Vec<Material>,
-    /// 8 hex digits.
-    pub fingerprint: String,
+    pub keys: Box<[Material]>,
+    fingerprint: [u8; 4],
     /// When it was read.
     pub loaded_at: Timestamp,
     /// The generation that brought it.
     pub generation: u64,
     /// Whether the upstream has once answered it with anything but 401.
     pub accepted: AtomicBool,
-    digest: [u8; 32],
+    digest: Digest,
+}
+
+impl Value {
+    /// 8 hex digits that tell it apart and say nothing about it.
+    pub fn fingerprint(&self) -> String {
+        hex(&self.fingerprint)
+    }
 }
 
 impl std::fmt::Debug for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Value({})", self.fingerprint)
+        write!(f, "Value({})", self.fingerprint())
     }
 }
 
@@ -145,7 +151,7 @@ impl CredentialState {
         self.instances
             .values()
             .filter_map(|instance| {
-                let (secret, reason) = instance.bad.as_ref()?;
+                let (secret, reason) = instance.bad.as_deref()?;
                 Some(Problem {
                     credential: self.name.clone(),
                     secret: secret.clone(),
@@ -160,7 +166,7 @@ impl CredentialState {
 impl Instance {
     /// The value to sign with.
     pub fn value(&self) -> Result<&Arc<Value>, Unavailable> {
-        self.current.as_ref().ok_or_else(|| match &self.bad {
+        self.current.as_ref().ok_or_else(|| match self.bad.as_deref() {
             Some((secret, reason)) => Unavailable { secret: secret.as_str().to_owned(), reason: reason.clone() },
             None => Unavailable { secret: String::new(), reason: BadReason::Missing },
         })
@@ -212,7 +218,7 @@ impl Compiler<'_> {
     }
 
     /// One digest over the digests of all files, in order.
-    fn digest(&self, names: &[Option<SecretName>]) -> [u8; 32] {
+    fn digest(&self, names: &[Option<SecretName>]) -> Digest {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         for name in names {
             let Some(name) = name else { continue };
@@ -221,8 +227,9 @@ impl Compiler<'_> {
                 context.update(reason.label().as_bytes());
             }
         }
-        let mut out = [0; 32];
-        out.copy_from_slice(context.finish().as_ref());
+        let mut out = Digest::default();
+        let length = out.len();
+        out.copy_from_slice(&context.finish().as_ref()[..length]);
         out
     }
 
@@ -238,7 +245,7 @@ impl Compiler<'_> {
         Ok(keys)
     }
 
-    fn renewed(&self, keys: Vec<Material>, digest: [u8; 32], before: Option<&Arc<Instance>>) -> Arc<Instance> {
+    fn renewed(&self, keys: Vec<Material>, digest: Digest, before: Option<&Arc<Instance>>) -> Arc<Instance> {
         let old = before.and_then(|before| before.current.clone());
         // The same value again after a bad one: nothing has changed for the upstream.
         if let (Some(old), Some(before)) = (old.as_ref().filter(|old| old.digest == digest), before) {
@@ -252,8 +259,8 @@ impl Compiler<'_> {
             });
         }
         let value = Value {
-            keys,
-            fingerprint: fingerprint(&self.moment.fingerprint_key, &digest),
+            keys: keys.into(),
+            fingerprint: fingerprint_bytes(&self.moment.fingerprint_key, &digest),
             loaded_at: self.moment.now,
             generation: self.set.generation,
             accepted: AtomicBool::new(false),
@@ -275,7 +282,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn kept(&self, bad: (SecretName, BadReason), digest: [u8; 32], before: Option<&Arc<Instance>>) -> Arc<Instance> {
+    fn kept(&self, bad: (SecretName, BadReason), digest: Digest, before: Option<&Arc<Instance>>) -> Arc<Instance> {
         let ended = self.on_missing == OnMissing::Fail && bad.1 == BadReason::Missing;
         let before = before.filter(|_| !ended);
         Arc::new(Instance {
@@ -283,7 +290,7 @@ impl Compiler<'_> {
             previous: before.and_then(|before| before.previous.clone()),
             previous_until: before.map_or(self.moment.now, |before| before.previous_until),
             fell_back: AtomicBool::new(before.is_some_and(|before| before.fell_back.load(Ordering::Relaxed))),
-            bad: Some(bad),
+            bad: Some(Box::new(bad)),
             digest,
         })
     }
@@ -331,7 +338,17 @@ fn same_use(old: &Arc<Signer>, new: &Arc<Signer>) -> bool {
 }
 
 /// 8 hex digits that tell values apart and say nothing about them.
-pub fn fingerprint(key: &[u8; 32], digest: &[u8; 32]) -> String {
+pub fn fingerprint(key: &[u8; 32], digest: &Digest) -> String {
+    hex(&fingerprint_bytes(key, digest))
+}
+
+fn fingerprint_bytes(key: &[u8; 32], digest: &Digest) -> [u8; 4] {
     let key = keyed::Key::new(keyed::HMAC_SHA256, key);
-    keyed::sign(&key, digest).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut out = [0; 4];
+    out.copy_from_slice(&keyed::sign(&key, digest).as_ref()[..4]);
+    out
+}
+
+fn hex(bytes: &[u8; 4]) -> String {
+    format!("{:08x}", u32::from_be_bytes(*bytes))
 }

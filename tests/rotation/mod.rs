@@ -1,13 +1,16 @@
 //! Secrets, certificates and `proxy.toml` change while the proxy runs.
 
 mod config;
+mod contents;
 mod fallback;
 mod identities;
 mod last_good;
 mod log_lines;
 mod seen_from_outside;
+mod stage;
 mod under_load;
 mod ways;
+mod writers;
 
 use crate::support::{Setup, Upstream};
 

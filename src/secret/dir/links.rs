@@ -79,9 +79,9 @@ impl Reader {
         places.push(Place::all(&self.root));
         for (name, folder) in &self.folders {
             places.push(Place::all(self.root.join(&**name)));
-            places.extend(folder.links.iter().cloned());
+            places.extend(folder.links.iter().flat_map(|links| links.iter().cloned()));
         }
-        places.extend(self.known.values().flat_map(|known| known.links.iter().cloned()));
+        places.extend(self.known.values().filter_map(|known| known.links.as_deref()).flatten().cloned());
         places
     }
 }
