@@ -77,7 +77,8 @@ impl View {
             },
         };
         let old = self.token.load();
-        let changed = newest(&next).is_some_and(|next| newest(&old.accepted).is_some_and(|old| old.expose() != next.expose()));
+        let changed =
+            newest(&next).is_some_and(|next| newest(&old.accepted).is_some_and(|old| old.expose() != next.expose()));
         let overlap = i64::try_from(live.snapshot.plan.config.secrets.overlap.as_secs()).unwrap_or(0);
         let previous_until = if changed { self.now().plus_seconds(overlap) } else { old.previous_until };
         let accepted = with_previous(next, &old.accepted);

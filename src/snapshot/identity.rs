@@ -173,7 +173,8 @@ impl IdentityState {
         on_missing: OnMissing,
         moment: Moment,
     ) -> Arc<Self> {
-        let digest = |name: &Option<NamePattern>| name.as_ref().map_or_else(Digest::default, |name| set.digest(name.as_str()));
+        let digest =
+            |name: &Option<NamePattern>| name.as_ref().map_or_else(Digest::default, |name| set.digest(name.as_str()));
         let digests = [digest(&spec.client_cert), digest(&spec.client_key), digest_of_all(&spec.ca, set)];
         if let Some(before) = before
             && before.digests == digests

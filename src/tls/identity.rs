@@ -101,7 +101,12 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity({} certificates, until {})", self.certified.cert.len(), Second(self.validity.not_after.seconds))
+        write!(
+            f,
+            "Identity({} certificates, until {})",
+            self.certified.cert.len(),
+            Second(self.validity.not_after.seconds)
+        )
     }
 }
 

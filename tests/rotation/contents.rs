@@ -239,9 +239,8 @@ async fn r23_a_pair_that_stays_torn_keeps_the_old_one() {
         pairs.keeps("pair_mismatch", "key does not match certificate").await;
         pairs.proxy.server.reload().await;
     }
-    let series = format!(
-        "countersign_secret_reloads_total{{credential=\"{PAIR}\",result=\"error\",reason=\"pair_mismatch\"}}"
-    );
+    let series =
+        format!("countersign_secret_reloads_total{{credential=\"{PAIR}\",result=\"error\",reason=\"pair_mismatch\"}}");
     assert_eq!(pairs.proxy.metric(&series).await, 1.0, "one count for one change of state");
 }
 
@@ -266,7 +265,13 @@ async fn r24_a_pair_that_cannot_be_used_says_why() {
         ("R24g", "garbage".into(), "garbage".into(), "pem", "not a PEM file"),
         ("R24h", data("p224.crt"), data("p224.pem"), "pem", "the key cannot be used"),
         ("another's key", first.certificate.clone(), other.key, "pair_mismatch", "does not match"),
-        ("a chain in the wrong order", chain(pairs.clients.certificate(), &first.certificate), first.key.clone(), "pair_mismatch", "does not match"),
+        (
+            "a chain in the wrong order",
+            chain(pairs.clients.certificate(), &first.certificate),
+            first.key.clone(),
+            "pair_mismatch",
+            "does not match",
+        ),
     ];
     for (what, certificate, key, label, words) in cases {
         eprintln!("{what}");
@@ -333,10 +338,8 @@ async fn w09_a_certificate_past_its_end_answers_503_on_its_route_alone() {
     let validity = Validity { not_before: now().plus_seconds(-60), not_after: now().plus_seconds(3) };
     let short = clients.client_within("short", validity).unwrap();
     let plain = Upstream::ok().await;
-    let other = format!(
-        "[[route]]\nname = \"b\"\nhost = \"b.test\"\nupstream = \"{}\"\ncredential = \"none\"\n",
-        plain.url()
-    );
+    let other =
+        format!("[[route]]\nname = \"b\"\nhost = \"b.test\"\nupstream = \"{}\"\ncredential = \"none\"\n", plain.url());
     let proxy = super::identities::setup(&upstream, "")
         .add(&other)
         .secret("ca.crt", ca.certificate())

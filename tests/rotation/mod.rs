@@ -1,5 +1,6 @@
 //! Secrets, certificates and `proxy.toml` change while the proxy runs.
 
+mod admin_token;
 mod config;
 mod contents;
 mod fallback;

@@ -116,7 +116,8 @@ pub(super) fn read_file(dir: impl AsFd, name: &CStr, limit: u64) -> Read {
         Err(Errno::NXIO) => return Read::Done(None, Err(BadReason::NotRegular("socket"))),
         Err(error) => {
             let stat = rustix::fs::statat(dir, name, AtFlags::empty()).ok();
-            let found = |stat: &rustix::fs::Stat| Found { stat: Stat::of(stat), born: None, mount: None, mode: stat.st_mode };
+            let found =
+                |stat: &rustix::fs::Stat| Found { stat: Stat::of(stat), born: None, mount: None, mode: stat.st_mode };
             return Read::Done(stat.as_ref().map(found), Err(unreadable(error, stat.as_ref())));
         }
     };

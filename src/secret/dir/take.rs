@@ -169,8 +169,7 @@ impl Pass<'_> {
         for name in names {
             let limit = self.reader.wanted.limit(name.as_str()).unwrap_or_default();
             let content = Err(BadReason::Unreadable(format!("its directory: {reason}")));
-            let put =
-                Put { seen: Seen::Other, born: None, limit, again: Again::Always, links: None, content };
+            let put = Put { seen: Seen::Other, born: None, limit, again: Again::Always, links: None, content };
             self.out.puts.push((name, put));
         }
     }
