@@ -328,7 +328,7 @@ impl Engine {
 
     /// Watches what is to be watched now; true when a directory is new.
     fn rewatch(&mut self, done: &mut Done) -> bool {
-        let secrets = self.reader.places().into_iter().map(|place| (Subject::Secrets, place));
+        let secrets = self.reader.places().map(|place| (Subject::Secrets, place));
         let config = self.config.iter().flat_map(|(path, _)| passed(path)).map(|place| (Subject::Config, place));
         // The configuration first: where there are too many directories, the last ones are left to polling.
         let updated = self.watch.update(config.chain(secrets));

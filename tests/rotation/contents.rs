@@ -19,8 +19,7 @@ async fn refused(mode: &str, cases: &[(&str, &[u8], &str, &str)]) {
     })
     .await;
     let volume = Volume::new(stage.dir()).unwrap();
-    for (what, bytes, label, words) in cases {
-        eprintln!("{what}");
+    for (_, bytes, label, words) in cases {
         volume.write(&[("partner/key", bytes)]).unwrap();
         stage.keeps("one", label, words).await;
         volume.write(&[("partner/key", b"one")]).unwrap();
@@ -273,8 +272,7 @@ async fn r24_a_pair_that_cannot_be_used_says_why() {
             "does not match",
         ),
     ];
-    for (what, certificate, key, label, words) in cases {
-        eprintln!("{what}");
+    for (_, certificate, key, label, words) in cases {
         pairs.write(&certificate, &key);
         pairs.keeps(label, words).await;
         pairs.write(&first.certificate, &first.key);
@@ -293,7 +291,6 @@ async fn r24b_a_certificate_that_comes_before_its_time_is_used_when_that_has_com
     let pairs = Pairs::new(EVENTS).await;
     let validity = Validity { not_before: now().plus_seconds(3), not_after: now().plus_seconds(3600) };
     let early = pairs.clients.client_within("early", validity).unwrap();
-    Volume::new(pairs.proxy.scratch.path("secrets")).unwrap();
     pairs.write(&early.certificate, &early.key);
     pairs.keeps("not_yet_valid", "not valid before").await;
     // No file changes any more.

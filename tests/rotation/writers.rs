@@ -12,6 +12,9 @@ use super::stage::{EVENTS, Stage, both_ways};
 use crate::support::files;
 use crate::support::wait::until;
 
+/// Puts something where the secret should be.
+type Make<'m> = &'m dyn Fn(&Path);
+
 /// A projected volume with the token and something else.
 fn swap(dir: &Path, value: &str) {
     Volume::new(dir).unwrap().write(&[("partner/key", value.as_bytes()), ("other", b"o")]).unwrap();
@@ -227,7 +230,7 @@ both_ways! {
         let fifo = |path: &Path| {
             rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         };
-        let ways: [(&dyn Fn(&Path), &str, &str); 5] = [
+        let ways: [(Make<'_>, &str, &str); 5] = [
             (&fifo, "not_regular", "FIFO"),
             (&socket, "not_regular", "socket"),
             (&|path| fs::create_dir(path).unwrap(), "not_regular", "directory"),
