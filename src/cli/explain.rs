@@ -19,7 +19,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
 use crate::proxy::failure::Failure;
-use crate::proxy::ready::{Ready, prepare, target};
+use crate::proxy::names::Names;
+use crate::proxy::ready::{Ready, prepare};
 use crate::proxy::{inbound, matching};
 use crate::sign::SignContext;
 use crate::snapshot::Snapshot;
@@ -87,7 +88,7 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
         Ok(matched) => matched,
         Err(failure) => return Ok(Err((failure, None))),
     };
-    let target = target(inbound.path, inbound.query, matched.cut);
+    let names = inbound.names;
     let route = &plan.config.routes[matched.route];
     let refused = |failure: Failure| (failure, Some(route.name.clone()));
     if route.stand_in.is_some() {
@@ -106,7 +107,7 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
         let place = if matches!(route.tenant, Some(TenantSource::Capture(_))) { "host" } else { "request" };
         return Err(Ended::new(Exit::Bad, format!("the tenant of this {place} is {found}, not {tenant}")).into());
     }
-    Ok(sign(snapshot, &ready, parts, target, body, args).map_err(refused))
+    Ok(sign(snapshot, &ready, parts, names, body, args).map_err(refused))
 }
 
 /// `--tenant` stands for what the worker would send.
@@ -138,12 +139,12 @@ fn sign(
     snapshot: &Snapshot,
     ready: &Ready<'_>,
     parts: http::request::Parts,
-    target: String,
+    names: Names,
     body: Vec<u8>,
     args: &ExplainArgs,
 ) -> Result<Explained, Failure> {
     check_body(snapshot, ready, &body)?;
-    let draft = ready.draft(parts, target)?;
+    let draft = ready.draft(parts, names, ready.upstream_host()?)?;
     let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let context = SignContext {
         now: args.at.unwrap_or_else(|| SystemClock.now()),
@@ -163,7 +164,7 @@ fn sign(
         upstream: ready.route.upstream.url(&ready.matched.host),
         method: signed.shown.method.to_string(),
         headers: signed.headers(),
-        target: signed.shown.target,
+        target: signed.shown.target.as_str().to_owned(),
         canonical: signed.canonical,
     })
 }

@@ -57,7 +57,7 @@ const DENIED: &str = "the route is for its clients alone, and the request carrie
 /// Notes in `client` who is calling (an index into `Config::clients`), and refuses whom the route does not take.
 pub fn admit(
     snapshot: &Snapshot,
-    matched: &Matched,
+    matched: &Matched<'_>,
     form: Form,
     parts: &Parts,
     now: Timestamp,

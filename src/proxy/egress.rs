@@ -31,7 +31,7 @@ fn basic(snapshot: &Snapshot, index: usize) -> Result<HeaderValue, String> {
     let Signer::Basic(basic) = &*state.signer else { return Err("its credential is not Basic".to_owned()) };
     let value = state.instance(|_| None).and_then(|instance| instance.value());
     let value = value.map_err(|why| format!("secret {}: {}", why.secret, why.reason))?;
-    let injection = basic.sign(&value.keys).map_err(|error| error.to_string())?;
+    let mut injection = basic.sign(&value.keys).map_err(|error| error.to_string())?;
     // Basic fills one header, here under the name that proxies read.
-    injection.headers.into_iter().next().map(|(_, value)| value).ok_or_else(|| "its credential is empty".to_owned())
+    injection.headers.pop().map(|(_, value)| value).ok_or_else(|| "its credential is empty".to_owned())
 }

@@ -1,63 +1,44 @@
 //! Headers that belong to one connection only (RFC 9110 section 7.6.1), and those that never leave.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName};
 
 use super::failure::Failure;
+use super::names::Names;
 use crate::sign::seal::looks_like;
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// Removed from requests and answers alike.
-static HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HTTP2_SETTINGS,
-];
 
 /// Names that frame or route a request: a twin with `_` could mean them to a sloppy server.
 const LOOK_ALIKES: [&str; 6] =
     ["content-length", "transfer-encoding", "host", "connection", "authorization", "proxy-authorization"];
 
 /// Makes a worker's headers fit to leave: without hop-by-hop ones, those that `Connection` names, the proxy's own, and look-alikes.
-pub fn clean_request(headers: &mut HeaderMap) -> Result<(), Failure> {
+pub fn clean_request(headers: &mut HeaderMap, names: Names) -> Result<(), Failure> {
+    headers.remove(HOST);
+    if !names.any(Names::UNFIT | Names::EXPECT | Names::UNDERSCORE) {
+        return Ok(());
+    }
     for name in connection_names(headers)? {
         if name == TRANSFER_ENCODING {
             return Err(Failure::bad_request("the Connection header lists Transfer-Encoding"));
         }
-        // Framing and Host are ours whatever Connection says.
-        if name != CONTENT_LENGTH && name != HOST {
+        // Framing is ours whatever Connection says.
+        if name != CONTENT_LENGTH {
             headers.remove(name);
         }
     }
     remove_where(headers, |name| {
         let text = name.as_str();
-        is_hop_by_hop(name)
+        is_unfit(name)
             || *name == EXPECT
-            || *name == HOST
-            || text.starts_with("countersign-")
             || (text.contains('_') && LOOK_ALIKES.iter().any(|real| looks_like(text, real)))
     });
     Ok(())
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+fn is_unfit(name: &HeaderName) -> bool {
+    Names::one(name).any(Names::UNFIT)
 }
 
-/// One look at each name; most messages have nothing to remove but Host.
 fn remove_where(headers: &mut HeaderMap, unfit: impl Fn(&HeaderName) -> bool) {
     while let Some(name) = headers.keys().find(|name| unfit(name)).cloned() {
         headers.remove(name);
@@ -65,7 +46,10 @@ fn remove_where(headers: &mut HeaderMap, unfit: impl Fn(&HeaderName) -> bool) {
 }
 
 /// Makes an upstream's headers fit to be passed on. A malformed `Connection` list ends nothing here.
-pub fn clean_answer(headers: &mut HeaderMap) {
+pub fn clean_answer(headers: &mut HeaderMap, names: Names) {
+    if !names.any(Names::UNFIT) {
+        return;
+    }
     // RFC 9112 section 6.3, rule 3: Transfer-Encoding has framed the answer, and the other must not be passed on.
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
@@ -75,7 +59,7 @@ pub fn clean_answer(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    remove_where(headers, |name| is_hop_by_hop(name) || name.as_str().starts_with("countersign-"));
+    remove_where(headers, is_unfit);
 }
 
 /// The headers that `Connection` names, `close` and `keep-alive` apart.
@@ -101,6 +85,11 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
+    fn clean(headers: &mut HeaderMap) -> Result<(), Failure> {
+        let names = Names::of(headers);
+        clean_request(headers, names)
+    }
+
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in pairs {
@@ -119,7 +108,7 @@ mod tests {
             ("content-length", "5"),
             ("x-bar", "2"),
         ]);
-        clean_request(&mut headers).unwrap();
+        clean(&mut headers).unwrap();
         assert_eq!(headers, map(&[("content-length", "5"), ("x-bar", "2")]));
     }
 
@@ -137,21 +126,22 @@ mod tests {
             ("http_authorization", "x"),
             ("x_api", "stays"),
         ]);
-        clean_request(&mut headers).unwrap();
+        clean(&mut headers).unwrap();
         assert_eq!(headers, map(&[("x_api", "stays")]));
     }
 
     #[test]
     fn a_malformed_connection_list_is_refused() {
-        assert!(clean_request(&mut map(&[("connection", "a b")])).is_err());
+        assert!(clean(&mut map(&[("connection", "a b")])).is_err());
         let mut framed = map(&[("connection", "close, Transfer-Encoding"), ("transfer-encoding", "chunked")]);
-        assert!(clean_request(&mut framed).is_err());
+        assert!(clean(&mut framed).is_err());
     }
 
     #[test]
     fn an_answer_that_came_in_chunks_leaves_without_a_length() {
         let mut headers = map(&[("content-length", "5"), ("transfer-encoding", "chunked"), ("x", "1")]);
-        clean_answer(&mut headers);
+        let names = Names::of(&headers);
+        clean_answer(&mut headers, names);
         assert_eq!(headers, map(&[("x", "1")]));
     }
 }

@@ -9,6 +9,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, Method, Uri, Version};
 
 use super::failure::{Failure, Then};
+use super::names::Names;
 use crate::config::model::Limits;
 use crate::observe::Outcome;
 use crate::route::host::NAME_LIMIT;
@@ -26,6 +27,8 @@ pub struct Inbound<'r> {
     pub path: &'r str,
     /// The query without `?`.
     pub query: Option<&'r str>,
+    /// Which headers it has.
+    pub names: Names,
 }
 
 /// How the target of a request was written (RFC 9112 section 3.2).
@@ -41,15 +44,18 @@ pub enum Form {
 pub fn read<'r>(parts: &'r Parts, limits: &Limits) -> Result<Inbound<'r>, Failure> {
     check_size(&parts.headers, &parts.uri, limits)?;
     check_method(&parts.method)?;
-    check_framing(&parts.headers)?;
+    let names = Names::of(&parts.headers);
+    if names.any(Names::CONTENT_LENGTH | Names::TRANSFER_ENCODING) {
+        check_framing(&parts.headers)?;
+    }
     let target = check_target(&parts.uri)?;
     let named = host_header(&parts.headers, parts.version)?;
     if target == Form::Absolute {
-        return absolute(parts, named);
+        return absolute(parts, named, names);
     }
     let Some(named) = named else { return Err(Failure::bad_request("the request has no Host header")) };
     let (host, port) = authority(named)?;
-    Ok(Inbound { host, port, form: Form::Origin, path: parts.uri.path(), query: parts.uri.query() })
+    Ok(Inbound { host, port, form: Form::Origin, path: parts.uri.path(), query: parts.uri.query(), names })
 }
 
 /// Checks the head of a CONNECT: the host (lower case) and port of its target (RFC 9110 section 9.3.6).
@@ -162,7 +168,7 @@ fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<&str>, Fa
     line.to_str().map(Some).map_err(|_| Failure::bad_request("the Host header is not a host name"))
 }
 
-fn absolute<'r>(parts: &'r Parts, named: Option<&'r str>) -> Result<Inbound<'r>, Failure> {
+fn absolute<'r>(parts: &'r Parts, named: Option<&'r str>, names: Names) -> Result<Inbound<'r>, Failure> {
     let target = parts.uri.authority().map_or("", |authority| authority.as_str());
     let (host, port) = authority(target)?;
     let default = if parts.uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
@@ -172,7 +178,7 @@ fn absolute<'r>(parts: &'r Parts, named: Option<&'r str>) -> Result<Inbound<'r>,
             return Err(Failure::bad_request("the Host header differs from the request target"));
         }
     }
-    Ok(Inbound { host, port, form: Form::Absolute, path: parts.uri.path(), query: parts.uri.query() })
+    Ok(Inbound { host, port, form: Form::Absolute, path: parts.uri.path(), query: parts.uri.query(), names })
 }
 
 /// `host[:port]` without user info; anything else is refused whole.

@@ -4,7 +4,8 @@
 //! Nothing else is touched: no other header, no relative reference but a rooted one behind a prefix, no URL of a
 //! host without a route, no body. Caller: `request`, once per answer of an upstream.
 
-use http::header::{CONTENT_LOCATION, LINK, LOCATION};
+use http::header::{CONTENT_LOCATION, HOST, LINK, LOCATION};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::inbound::{Form, Inbound};
@@ -19,8 +20,8 @@ pub struct WayBack {
     way: Way,
     route: usize,
     method: Method,
-    /// `host[:port]` as the worker wrote it; empty where names alone lead back.
-    authority: String,
+    /// The Host as the worker wrote it, `host[:port]`; nothing where names alone lead back.
+    host: Option<HeaderValue>,
     port: Option<u16>,
 }
 
@@ -35,16 +36,17 @@ struct Target<'u> {
 
 impl WayBack {
     /// Kept until the answer comes.
-    pub fn new(matched: &Matched, inbound: &Inbound<'_>, method: &Method) -> Self {
+    pub fn new(matched: &Matched<'_>, inbound: &Inbound<'_>, parts: &Parts) -> Self {
         let by_name = matched.way != Way::Intercepted
             && (matches!(matched.way, Way::Host | Way::Absolute) || inbound.form == Form::Absolute);
-        let authority = match inbound.port {
-            _ if by_name => String::new(),
-            None => inbound.host.clone().into_owned(),
-            Some(port) => format!("{}:{port}", inbound.host),
-        };
-        let way = if by_name { Way::Absolute } else { matched.way };
-        Self { way, route: matched.route, method: method.clone(), authority, port: inbound.port }
+        let (way, host) = if by_name { (Way::Absolute, None) } else { (matched.way, parts.headers.get(HOST)) };
+        Self { way, route: matched.route, method: parts.method.clone(), host: host.cloned(), port: inbound.port }
+    }
+
+    /// `host[:port]`, lower case.
+    fn authority(&self) -> String {
+        let host = self.host.as_ref().and_then(|host| host.to_str().ok());
+        host.unwrap_or_default().to_ascii_lowercase()
     }
 
     /// Rewrites the headers of an answer.
@@ -134,7 +136,7 @@ impl WayBack {
             }
             Way::Prefix => {
                 let route = self.with(plan, &target, path, |route| route.prefix.is_some())?;
-                Some(format!("http://{}{}{}", self.authority, route.prefix.as_deref()?, target.rest))
+                Some(format!("http://{}{}{}", self.authority(), route.prefix.as_deref()?, target.rest))
             }
             Way::OwnPort => {
                 let route = self.with(plan, &target, path, |route| route.listen.is_some())?;
@@ -177,14 +179,15 @@ impl WayBack {
 
     fn own_authority(&self, plan: &Plan, route: &Route) -> Option<String> {
         if route.name == plan.config.routes[self.route].name {
-            return Some(self.authority.clone());
+            return Some(self.authority());
         }
         // Of another route's port only the configured number is known here.
         match route.listen {
             Some(ListenAddr::Tcp(address)) if address.port() != 0 => {
+                let authority = self.authority();
                 let host = match self.port {
-                    Some(port) => self.authority.strip_suffix(&format!(":{port}"))?,
-                    None => &self.authority,
+                    Some(port) => authority.strip_suffix(&format!(":{port}"))?,
+                    None => &authority,
                 };
                 Some(format!("{host}:{}", address.port()))
             }

@@ -1,14 +1,17 @@
 //! A snapshot in use, with the counters and connections that belong to its routes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
 use super::egress::egress;
+use super::failure::Failure;
 use super::gate::Gate;
+use super::ready::Ready;
 use crate::config::model::Authority;
 use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::sign::target::Host;
 use crate::snapshot::Snapshot;
 use crate::snapshot::identity::TlsClient;
 use crate::snapshot::plan::Plan;
@@ -37,6 +40,8 @@ pub struct RouteLive {
     pub in_flight: Gate,
     /// The names of its credentials, for the access line.
     pub credentials: Option<String>,
+    /// The Host that leaves, where the route has one name.
+    host: OnceLock<Box<Host>>,
     /// The origin used last; of an exact host it is the only one.
     origin: ArcSwapOption<(OriginKey, Arc<Origin>)>,
 }
@@ -91,6 +96,19 @@ impl Live {
         let origin = pool.origin(&key, client, || destination(&key, client, egress));
         live.origin.store(Some(Arc::new((key, origin.clone()))));
         origin
+    }
+
+    /// The Host that leaves.
+    pub fn host(&self, ready: &Ready<'_>) -> Result<Host, Failure> {
+        let kept = &self.routes[ready.index].host;
+        if let Some(host) = kept.get() {
+            return Ok((**host).clone());
+        }
+        let host = ready.upstream_host()?;
+        if ready.route.host.is_exact() {
+            let _ = kept.set(Box::new(host.clone()));
+        }
+        Ok(host)
     }
 
     /// The egress proxy, where the way to this host leads through it.
@@ -152,6 +170,7 @@ fn routes(plan: &Plan, previous: Option<&Live>, metrics: &Metrics) -> Vec<RouteL
                 metrics: metrics.route(&route.name),
                 in_flight,
                 credentials: (!names.is_empty()).then(|| names.join(",")),
+                host: OnceLock::new(),
                 origin: ArcSwapOption::empty(),
             }
         })

@@ -1,5 +1,7 @@
 //! Which route a request takes, by which way in.
 
+use std::borrow::Cow;
+
 use http::Method;
 
 use super::failure::Failure;
@@ -64,13 +66,13 @@ pub enum Way {
 
 /// A request that a route claims.
 #[derive(Debug)]
-pub struct Matched {
+pub struct Matched<'p> {
     /// How it was named.
     pub way: Way,
     /// The index of the route.
     pub route: usize,
     /// The name that it was matched by, which is the upstream's Host.
-    pub host: String,
+    pub host: Cow<'p, str>,
     /// What the host pattern captured.
     pub captures: Vec<(String, String)>,
     /// Bytes at the start of the path that only led here.
@@ -78,7 +80,7 @@ pub struct Matched {
 }
 
 /// Finds the route. Precedence: own port, then absolute-form, then Host, then prefix.
-pub fn find(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+pub fn find<'p>(plan: &'p Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched<'p>, Failure> {
     let matched = match &entry.kind {
         EntryKind::OwnPort(route) => own_port(plan, route, inbound, method)?,
         EntryKind::Shared | EntryKind::TlsByName => shared(plan, entry, inbound, method)?,
@@ -92,7 +94,7 @@ pub fn find(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) 
     Ok(matched)
 }
 
-fn own_port(plan: &Plan, name: &str, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+fn own_port<'p>(plan: &'p Plan, name: &str, inbound: &Inbound<'_>, method: &Method) -> Result<Matched<'p>, Failure> {
     let Some(route) = plan.own_port(name) else {
         return Err(Failure::no_route("this port belongs to no route any more"));
     };
@@ -103,7 +105,7 @@ fn own_port(plan: &Plan, name: &str, inbound: &Inbound<'_>, method: &Method) -> 
     named(config, route, inbound.path, 0, method)
 }
 
-fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched, Failure> {
+fn shared<'p>(plan: &'p Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) -> Result<Matched<'p>, Failure> {
     let port = Port::Asked { named: inbound.port, local: entry.port };
     let way = if inbound.form == Form::Absolute { Way::Absolute } else { Way::Host };
     if let Some(matched) = by_host(plan, way, port, inbound, method) {
@@ -113,7 +115,7 @@ fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) ->
         && let Some(name) = local_name(&inbound.host).filter(|_| !plan.table.knows(&inbound.host))
         && let Some(found) = find_local(plan, name, inbound.path, method)
     {
-        return Ok(by_name(Way::LocalName, name, &found));
+        return Ok(by_name(plan, Way::LocalName, name, &found));
     }
     if inbound.form == Form::Origin && is_loopback_name(&inbound.host, &plan.config.listen.names) {
         if let Some((route, length)) = plan.table.find_prefix(inbound.path) {
@@ -125,13 +127,13 @@ fn shared(plan: &Plan, entry: &Entry, inbound: &Inbound<'_>, method: &Method) ->
 }
 
 /// Inside TLS the name is settled: what a request says must be that name, a default port aside.
-fn intercepted(
-    plan: &Plan,
+fn intercepted<'p>(
+    plan: &'p Plan,
     entry: &Entry,
     inside: &Inside,
     inbound: &Inbound<'_>,
     method: &Method,
-) -> Result<Matched, Failure> {
+) -> Result<Matched<'p>, Failure> {
     let fits = match (inside.port, inbound.port) {
         (Some(port), Some(named)) => named == port,
         (Some(port), None) => port == HTTPS || inbound.form == Form::Absolute,
@@ -146,9 +148,9 @@ fn intercepted(
     by_host(plan, Way::Intercepted, port, inbound, method).ok_or_else(|| unclaimed(plan, inbound))
 }
 
-fn by_host(plan: &Plan, way: Way, port: Port, inbound: &Inbound<'_>, method: &Method) -> Option<Matched> {
+fn by_host<'p>(plan: &'p Plan, way: Way, port: Port, inbound: &Inbound<'_>, method: &Method) -> Option<Matched<'p>> {
     let found = plan.table.find(&inbound.host, port, inbound.path, method)?;
-    Some(by_name(way, &inbound.host, &found))
+    Some(by_name(plan, way, &inbound.host, &found))
 }
 
 fn unclaimed(plan: &Plan, inbound: &Inbound<'_>) -> Failure {
@@ -170,13 +172,15 @@ pub fn find_local<'p, 'h>(plan: &'p Plan, name: &'h str, path: &str, method: &Me
     find(Port::default()).or_else(|| find(Port::Any))
 }
 
-fn by_name(way: Way, host: &str, found: &Found<'_, '_>) -> Matched {
+fn by_name<'p>(plan: &'p Plan, way: Way, host: &str, found: &Found<'_, '_>) -> Matched<'p> {
     let captures = found.captures.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    Matched { way, route: found.route, host: host.to_owned(), captures, cut: 0 }
+    let exact = plan.config.routes[found.route].host.exact_name();
+    let host = exact.map_or_else(|| Cow::Owned(host.to_owned()), Cow::Borrowed);
+    Matched { way, route: found.route, host, captures, cut: 0 }
 }
 
 /// A way in that names its route: path and methods must still match.
-fn named(config: &Route, route: usize, path: &str, cut: usize, method: &Method) -> Result<Matched, Failure> {
+fn named<'p>(config: &'p Route, route: usize, path: &str, cut: usize, method: &Method) -> Result<Matched<'p>, Failure> {
     let rest = if path.len() == cut { "/" } else { &path[cut..] };
     if cut > 0 && rest.starts_with("//") {
         return Err(Failure::new(Outcome::BadRequest, format!("\"//\" after the prefix of route {}", config.name)));
@@ -188,7 +192,7 @@ fn named(config: &Route, route: usize, path: &str, cut: usize, method: &Method) 
         return Err(Failure::no_route(format!("route {} does not allow this method", config.name)));
     }
     // The configuration admits these ways in only for exact hosts.
-    let host = config.host.exact_name().unwrap_or_default().to_owned();
+    let host = Cow::Borrowed(config.host.exact_name().unwrap_or_default());
     let way = if cut > 0 { Way::Prefix } else { Way::OwnPort };
     Ok(Matched { way, route, host, captures: Vec::new(), cut })
 }

@@ -18,6 +18,7 @@ pub mod links;
 pub mod listener;
 pub mod live;
 pub mod matching;
+pub mod names;
 pub mod ready;
 pub mod registry;
 pub mod request;

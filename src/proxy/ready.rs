@@ -4,17 +4,20 @@
 
 use std::sync::Arc;
 
+use http::Uri;
 use http::request::Parts;
 
 use super::failure::Failure;
 use super::hop;
 use super::matching::Matched;
+use super::names::Names;
 use super::tenant;
 use crate::clock::Timestamp;
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
 use crate::sign::Slot;
-use crate::sign::seal::Draft;
+use crate::sign::seal::{Draft, Twins};
+use crate::sign::target::{Host, Target};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::Instance;
 use crate::snapshot::identity::TlsClient;
@@ -31,7 +34,7 @@ pub struct Ready<'l> {
     /// TLS towards the upstream; `None` for plain HTTP.
     pub client: Option<&'l Arc<TlsClient>>,
     /// How the route was found.
-    pub matched: Matched,
+    pub matched: Matched<'l>,
     /// The tenant, where the route asks for one.
     pub tenant: Option<String>,
     slots: &'l [Slot],
@@ -40,7 +43,7 @@ pub struct Ready<'l> {
 /// Credentials and identity, before anything of the request is used up.
 pub fn prepare<'l>(
     snapshot: &'l Snapshot,
-    matched: Matched,
+    matched: Matched<'l>,
     parts: &Parts,
     now: Timestamp,
 ) -> Result<Ready<'l>, Failure> {
@@ -88,45 +91,47 @@ fn client(snapshot: &Snapshot, route: usize, now: Timestamp) -> Result<Option<&A
 }
 
 /// What leaves as the request target: the worker's bytes without the prefix that led here.
-pub fn target(path: &str, query: Option<&str>, cut: usize) -> String {
-    let path = &path[cut..];
-    let mut target = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1) + 64);
-    target.push_str(if path.is_empty() { "/" } else { path });
-    if let Some(query) = query {
-        target.push('?');
-        target.push_str(query);
+pub fn target(uri: &Uri, cut: usize) -> Target {
+    match uri.path_and_query() {
+        Some(whole) if cut == 0 => Target::from(whole.clone()),
+        whole => {
+            let rest = whole.map_or("", |whole| &whole.as_str()[cut..]);
+            Target::from(if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") })
+        }
     }
-    target
 }
 
 impl Ready<'_> {
     /// The request as it would leave without credentials: nothing of the worker's in the slots that they fill.
-    pub fn draft(&self, parts: Parts, target: String) -> Result<Draft, Failure> {
+    pub fn draft(&self, parts: Parts, names: Names, host: Host) -> Result<Draft, Failure> {
+        let target = target(&parts.uri, self.matched.cut);
         let mut headers = parts.headers;
         if let Some(TenantSource::Header(name)) = &self.route.tenant {
             headers.remove(name);
         }
-        hop::clean_request(&mut headers)?;
-        let (method, tls, host) = (parts.method, self.route.upstream.tls, self.upstream_host());
-        let mut draft = Draft { method, tls, host, target, headers };
+        hop::clean_request(&mut headers, names)?;
+        let mut draft = Draft { method: parts.method, tls: self.route.upstream.tls, host, target, headers };
+        let twins = if names.any(Names::UNDERSCORE) { Twins::Possible } else { Twins::None };
         if let Some(TenantSource::Query(name)) = &self.route.tenant {
-            draft.strip(&[Slot::Query(name.clone())]);
+            draft.strip(&[Slot::Query(name.clone())], twins);
         }
-        draft.strip(self.slots);
+        draft.strip(self.slots, twins);
         Ok(draft)
     }
 
     /// The Host that the upstream sees: the name matched by, and a port only where `upstream` names that host with one.
-    pub fn upstream_host(&self) -> String {
+    pub fn upstream_host(&self) -> Result<Host, Failure> {
         let upstream = &self.route.upstream;
         let default = if upstream.tls { 443 } else { 80 };
+        let host = &*self.matched.host;
         // A request names IPv6 with brackets, the configuration's model without.
-        let bare = self.matched.host.trim_matches(['[', ']']);
+        let bare = host.trim_matches(['[', ']']);
         let same = upstream.host.as_deref().is_none_or(|host| host == bare);
-        if same && upstream.port != default {
-            format!("{}:{}", self.matched.host, upstream.port)
+        let made = if same && upstream.port != default {
+            Host::new(&format!("{host}:{}", upstream.port))
         } else {
-            self.matched.host.clone()
-        }
+            Host::new(host)
+        };
+        made.ok_or_else(|| Failure::bad_request("the Host cannot be sent"))
     }
 }

@@ -18,14 +18,15 @@ use super::held::{Bound, Held, hold, overloaded};
 use super::links::WayBack;
 use super::live::Live;
 use super::matching::{self, Entry};
-use super::ready::{Ready, prepare, target};
+use super::names::Names;
+use super::ready::{Ready, prepare};
 use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
 use super::upgrade::Handshake;
-use super::{browser, callers, hop, inbound, tenant};
+use super::{browser, callers, hop, inbound, ready, tenant};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
-use crate::sign::seal::{Draft, Sealed, Step};
+use crate::sign::seal::{Draft, Sealed, Step, Twins};
 use crate::snapshot::credential::Value;
 use crate::upstream::body::{RequestBody, Streamed};
 use crate::upstream::lease::{Answer, Patience};
@@ -47,7 +48,8 @@ pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incom
         }
         Ok((answer, _)) => {
             let (mut head, body) = answer.into_parts();
-            hop::clean_answer(&mut head.headers);
+            let names = Names::of(&head.headers);
+            hop::clean_answer(&mut head.headers, names);
             tally.head(head.status.as_u16());
             Response::from_parts(head, WorkerAnswer::upstream(body, tally))
         }
@@ -78,15 +80,20 @@ async fn pass(
     tally: &mut Tally,
 ) -> Result<(Answer, Option<Handshake>), OwnAnswer> {
     let limits = &live.snapshot.plan.config.limits;
-    note_worker_headers(&parts.headers, tally);
-    let inbound = inbound::read(&parts, limits)?;
-    if inbound::has_passed(&parts.headers, &proxy.via) {
+    let inbound = inbound::read(&parts, limits).inspect_err(|_| note_worker_headers(&parts.headers, tally))?;
+    let names = inbound.names;
+    if names.any(Names::TRACE) {
+        note_worker_headers(&parts.headers, tally);
+    }
+    if names.any(Names::VIA) && inbound::has_passed(&parts.headers, &proxy.via) {
         return Err(Failure::new(Outcome::Loop, "the request has already passed through this proxy").into());
     }
     let matched = matching::find(&live.snapshot.plan, entry, &inbound, &parts.method)?;
     tally.route = Some(matched.route);
     let route = &live.snapshot.plan.config.routes[matched.route];
-    browser::check(&parts.headers, &inbound.host, &matched.host, &route.callers.origins)?;
+    if names.any(Names::BROWSER) {
+        browser::check(&parts.headers, &inbound.host, &matched.host, &route.callers.origins)?;
+    }
     callers::admit(&live.snapshot, &matched, inbound.form, &parts, proxy.clock.now(), &mut tally.client)?;
     if route.stand_in.is_some() {
         tally.shares = take_shares(proxy, live, matched.route)?;
@@ -95,18 +102,19 @@ async fn pass(
     let ready = prepare(&live.snapshot, matched, &parts, proxy.clock.now())?;
     tally.tenant.clone_from(&ready.tenant);
     tally.shares = take_shares(proxy, live, ready.index)?;
-    let target = target(inbound.path, inbound.query, ready.matched.cut);
-    let way_back = WayBack::new(&ready.matched, &inbound, &parts.method);
-    let handshake = Handshake::of(&mut parts, ready.route);
-    let asking = asks_first(&parts.headers);
-    let mut draft = ready.draft(parts, target)?;
+    let way_back = WayBack::new(&ready.matched, &inbound, &parts);
+    let handshake = if names.any(Names::UPGRADE) { Handshake::of(&mut parts, ready.route) } else { None };
+    let asking = if names.any(Names::EXPECT) { asks_first(&parts.headers) } else { Asking::NotNeeded };
+    let mut draft = ready.draft(parts, names, live.host(&ready)?)?;
     if let Some(handshake) = &handshake {
         handshake.ask(&mut draft.headers);
     }
     let body = take_body(proxy, live, &ready, &mut draft, (body, asking), tally).await?;
     let origin = live.origin(&proxy.pool, ready.index, &ready.matched.host, ready.client);
     let mut answer = exchange(proxy, live, &ready, &origin, draft, body, tally).await?;
-    way_back.rewrite(&live.snapshot.plan, answer.headers_mut());
+    if Names::of(answer.headers()).any(Names::LINKS) {
+        way_back.rewrite(&live.snapshot.plan, answer.headers_mut());
+    }
     Ok((answer, handshake))
 }
 
@@ -328,7 +336,7 @@ impl Attempt<'_> {
                 Err(failed) => match failed.unsent {
                     Some(request) if used && freshness == Freshness::Any => {
                         freshness = Freshness::New;
-                        (draft, body) = self.unseal(*request);
+                        (draft, body) = self.unseal(*request)?;
                     }
                     _ => return Err(failed.error.into()),
                 },
@@ -347,7 +355,11 @@ impl Attempt<'_> {
             .credentials
             .iter()
             .zip(values)
-            .map(|(&index, value)| Step { signer: &snapshot.credentials[index].signer, keys: &value.keys })
+            .map(|(&index, value)| Step {
+                signer: &snapshot.credentials[index].signer,
+                keys: &value.keys,
+                kept: Some(&value.kept),
+            })
             .collect();
         // Every credential of the route, or nothing leaves.
         if steps.len() != self.ready.route.credentials.len() {
@@ -369,15 +381,15 @@ impl Attempt<'_> {
     }
 
     /// A request that was not sent, without what signing put in: every attempt is signed anew.
-    fn unseal(&self, request: Request<RequestBody>) -> (Draft, RequestBody) {
+    fn unseal(&self, request: Request<RequestBody>) -> Result<(Draft, RequestBody), Failure> {
         let (parts, body) = request.into_parts();
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let target = ready::target(&parts.uri, 0);
         let mut headers = parts.headers;
         headers.remove(http::header::HOST);
-        let host = self.ready.upstream_host();
+        let host = self.live.host(self.ready)?;
         let mut draft = Draft { method: parts.method, tls: self.ready.route.upstream.tls, host, target, headers };
-        draft.strip(&self.live.snapshot.plan.routes[self.ready.index].slots);
-        (draft, body)
+        draft.strip(&self.live.snapshot.plan.routes[self.ready.index].slots, Twins::Possible);
+        Ok((draft, body))
     }
 }
 

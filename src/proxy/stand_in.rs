@@ -56,7 +56,7 @@ struct TokenAnswer<'a> {
 pub async fn answer(
     proxy: &Proxy,
     plan: &Plan,
-    matched: &Matched,
+    matched: &Matched<'_>,
     parts: &Parts,
     body: Incoming,
     tally: &mut Tally,
@@ -74,7 +74,7 @@ pub async fn answer(
 async fn token(
     proxy: &Proxy,
     plan: &Plan,
-    matched: &Matched,
+    matched: &Matched<'_>,
     parts: &Parts,
     body: Incoming,
     tally: &mut Tally,

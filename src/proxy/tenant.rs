@@ -14,7 +14,7 @@ use crate::sign::spoken::{query_values, texts};
 use crate::snapshot::plan::Plan;
 
 /// The tenant of a request, where its route asks for one. Reads slots before they are emptied.
-pub fn find(plan: &Plan, matched: &Matched, parts: &Parts) -> Result<Option<String>, Failure> {
+pub fn find(plan: &Plan, matched: &Matched<'_>, parts: &Parts) -> Result<Option<String>, Failure> {
     let route = &plan.config.routes[matched.route];
     let Some(source) = &route.tenant else { return Ok(None) };
     let found = match source {

@@ -13,6 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use super::answer::WorkerAnswer;
 use super::failure::Failure;
 use super::hop;
+use super::names::Names;
 use super::tally::Tally;
 use super::tunnel::Tunnel;
 use crate::config::model::Route;
@@ -56,7 +57,8 @@ impl Handshake {
             tally.error = Some(failure.name);
             return failure.answer(None).map(|body| WorkerAnswer::own(body, tally));
         };
-        hop::clean_answer(&mut head.headers);
+        let names = Names::of(&head.headers);
+        hop::clean_answer(&mut head.headers, names);
         head.headers.remove(CONTENT_LENGTH);
         name_protocol(&mut head.headers);
         tally.head(StatusCode::SWITCHING_PROTOCOLS.as_u16());

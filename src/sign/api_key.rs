@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::material::{Kind, Material};
-use super::text::{mask, sensitive, text_of};
+use super::text::{mask, secret, text_of};
 use super::{Injection, Place, Requirement, SignError, Slot};
 use crate::secret::name::NamePattern;
 use crate::template::encode;
@@ -52,26 +52,23 @@ impl ApiKey {
         let mask = mask(&self.requirement[0].pattern);
         if let Slot::Query(name) = &self.slot[0] {
             let shown = format!("{}{mask}", self.prefix);
-            let query = vec![encode::query_pair_shown(name, shown.as_bytes())];
-            return Ok(Injection { query, ..Injection::default() });
+            return Ok(Injection::query(encode::query_pair_shown(name, shown.as_bytes())));
         }
         self.fill(&mask)
     }
 
     fn fill(&self, key: &str) -> Result<Injection, SignError> {
-        let mut injection = Injection::default();
         let value = Zeroizing::new(format!("{}{key}", self.prefix));
-        match &self.slot[0] {
-            Slot::Header(name) => injection.headers.push((name.clone(), sensitive(value.as_bytes(), name.as_str())?)),
-            Slot::Query(name) => injection.query.push(encode::query_pair(name, value.as_bytes())),
+        Ok(match &self.slot[0] {
+            Slot::Header(name) => Injection::header(name.clone(), secret(value, name.as_str())?),
+            Slot::Query(name) => Injection::query(encode::query_pair(name, value.as_bytes())),
             Slot::Cookie(name) => {
                 if value.bytes().any(|byte| byte.is_ascii_control() || byte == b';') {
                     return Err(SignError::NotAHeader("cookie".to_owned()));
                 }
-                injection.cookies.push(format!("{name}={}", value.as_str()));
+                Injection::cookie(format!("{name}={}", value.as_str()))
             }
-        }
-        Ok(injection)
+        })
     }
 }
 

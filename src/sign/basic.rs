@@ -6,7 +6,7 @@ use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use super::material::{Kind, Material};
-use super::text::{mask, sensitive, text_of};
+use super::text::{mask, secret, text_of};
 use super::{Injection, Place, Requirement, SignError};
 use crate::secret::name::NamePattern;
 
@@ -59,13 +59,13 @@ impl Basic {
         let mut value = Zeroizing::new(String::with_capacity("Basic ".len() + pair.len().div_ceil(3) * 4));
         value.push_str("Basic ");
         STANDARD.encode_string(pair.as_bytes(), &mut value);
-        fill(&value)
+        fill(value)
     }
 
     /// `Basic [USER:PASSWORD]` with the names of the secrets, for people to read.
     pub(super) fn masked(&self) -> Result<Injection, SignError> {
         let inner: Vec<&str> = self.username.iter().map(String::as_str).chain(self.names()).collect();
-        fill(&format!("Basic {}", mask(inner.join(":"))))
+        fill(Zeroizing::new(format!("Basic {}", mask(inner.join(":")))))
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
@@ -73,7 +73,7 @@ impl Basic {
     }
 }
 
-fn fill(value: &str) -> Result<Injection, SignError> {
-    let value = sensitive(value.as_bytes(), AUTHORIZATION.as_str())?;
-    Ok(Injection { headers: vec![(AUTHORIZATION, value)], ..Injection::default() })
+fn fill(value: Zeroizing<String>) -> Result<Injection, SignError> {
+    let value = secret(value, AUTHORIZATION.as_str())?;
+    Ok(Injection::header(AUTHORIZATION, value))
 }

@@ -4,7 +4,7 @@ use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use super::material::{Kind, Material};
-use super::text::{mask, sensitive, text_of};
+use super::text::{mask, secret, text_of};
 use super::{Injection, Place, Requirement, SignError};
 use crate::secret::name::NamePattern;
 
@@ -40,6 +40,6 @@ impl Bearer {
 
 fn fill(token: &str) -> Result<Injection, SignError> {
     let value = Zeroizing::new(format!("Bearer {token}"));
-    let value = sensitive(value.as_bytes(), AUTHORIZATION.as_str())?;
-    Ok(Injection { headers: vec![(AUTHORIZATION, value)], ..Injection::default() })
+    let value = secret(value, AUTHORIZATION.as_str())?;
+    Ok(Injection::header(AUTHORIZATION, value))
 }

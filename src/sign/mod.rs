@@ -14,6 +14,7 @@ mod keyed;
 pub mod material;
 pub mod seal;
 pub mod spoken;
+pub mod target;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -21,6 +22,7 @@ mod text;
 mod vectors;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use zeroize::Zeroize as _;
 
 use crate::clock::Timestamp;
 use crate::secret::name::NamePattern;
@@ -69,6 +71,37 @@ pub struct Injection {
     pub query: Vec<String>,
     /// Cookies to add, `name=value`.
     pub cookies: Vec<String>,
+}
+
+impl Injection {
+    /// One header.
+    pub fn header(name: HeaderName, value: HeaderValue) -> Self {
+        let mut one = Self::default();
+        one.headers.push((name, value));
+        one
+    }
+
+    /// One query parameter, already percent-encoded.
+    pub fn query(pair: String) -> Self {
+        let mut one = Self::default();
+        one.query.push(pair);
+        one
+    }
+
+    /// One cookie, `name=value`.
+    pub fn cookie(pair: String) -> Self {
+        let mut one = Self::default();
+        one.cookies.push(pair);
+        one
+    }
+}
+
+impl Drop for Injection {
+    /// Injections may be kept for as long as their secrets are; the buffers of headers wipe themselves ([`text`]).
+    fn drop(&mut self) {
+        self.query.zeroize();
+        self.cookies.zeroize();
+    }
 }
 
 /// A place in the request that a credential fills. What the worker sends there is dropped.
@@ -194,6 +227,11 @@ impl Signer {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => false,
             Self::Hmac(scheme) => scheme.needs_random(),
         }
+    }
+
+    /// Whether [`Signer::sign`] depends on its keys alone: one injection serves every request.
+    pub fn is_constant(&self) -> bool {
+        !matches!(self, Self::Hmac(_))
     }
 
     /// What the signature covers.

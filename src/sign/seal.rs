@@ -4,10 +4,14 @@
 //! route, or by [`Draft::unsigned`], for a route that says `credential = "none"`. The request path
 //! sends nothing else, so a credential that is not there can never mean a bare request.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use http::header::{COOKIE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use super::material::Material;
+use super::target::{Host, Target};
 use super::{Injection, SignContext, SignError, Signable, Signer, Slot};
 use crate::template::encode::form_decode;
 
@@ -19,9 +23,9 @@ pub struct Draft {
     /// Whether the upstream is reached over TLS.
     pub tls: bool,
     /// The Host that is sent.
-    pub host: String,
-    /// The path and, after `?`, the query; byte for byte what leaves.
-    pub target: String,
+    pub host: Host,
+    /// The path and query.
+    pub target: Target,
     /// Headers without hop-by-hop ones and without Host.
     pub headers: HeaderMap,
 }
@@ -36,18 +40,38 @@ pub struct Sealed {
 #[derive(Clone, Copy)]
 pub struct Step<'s> {
     /// The scheme.
-    pub signer: &'s Signer,
+    pub signer: &'s Arc<Signer>,
     /// In the order of [`Signer::requirements`].
     pub keys: &'s [Material],
+    /// Where an injection that is the same for every request is kept, beside the keys that it is made of.
+    pub kept: Option<&'s Kept>,
+}
+
+/// The injection of a scheme that covers nothing of the request, made at its first use. It belongs to the keys beside
+/// it and to one signer: a changed configuration may use the same keys in another place.
+#[derive(Default)]
+pub struct Kept(ArcSwapOption<(Arc<Signer>, Injection)>);
+
+/// Whether a header may be there under a name that a CGI-like server would read as another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twins {
+    /// No name has a `_`.
+    None,
+    /// One may have.
+    Possible,
 }
 
 impl Draft {
     /// Removes whatever the worker put where a credential will stand.
-    pub fn strip(&mut self, slots: &[Slot]) {
+    pub fn strip(&mut self, slots: &[Slot], twins: Twins) {
         for slot in slots {
             match slot {
-                Slot::Header(name) => strip_header(&mut self.headers, name),
-                Slot::Query(name) => strip_query(&mut self.target, name),
+                Slot::Header(name) => strip_header(&mut self.headers, name, twins),
+                Slot::Query(name) => {
+                    if let Some(without) = without_query(self.target.as_str(), name) {
+                        self.target = Target::from(without);
+                    }
+                }
                 Slot::Cookie(name) => strip_cookie(&mut self.headers, name),
             }
         }
@@ -61,8 +85,19 @@ impl Draft {
         context: &SignContext<'_>,
     ) -> Result<Sealed, SignError> {
         for step in steps {
+            let kept = step.kept.filter(|_| step.signer.is_constant()).map(|kept| &kept.0);
+            let made = kept.map(|kept| kept.load());
+            if let Some(made) = made.as_deref().and_then(Option::as_ref)
+                && Arc::ptr_eq(&made.0, step.signer)
+            {
+                self.apply(&made.1);
+                continue;
+            }
             let injection = step.signer.sign(&self.signable(body), step.keys, context)?;
-            self.apply(injection);
+            self.apply(&injection);
+            if let Some(kept) = kept {
+                kept.store(Some(Arc::new((step.signer.clone(), injection))));
+            }
         }
         Ok(Sealed { draft: self })
     }
@@ -74,14 +109,15 @@ impl Draft {
 
     /// The request as signers see it.
     pub fn signable<'a>(&'a self, body: Option<&'a [u8]>) -> Signable<'a> {
-        let (path, query) = match self.target.split_once('?') {
+        let target = self.target.as_str();
+        let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
-            None => (&*self.target, None),
+            None => (target, None),
         };
         Signable {
             method: self.method.as_str(),
             scheme: if self.tls { "https" } else { "http" },
-            host: &self.host,
+            host: self.host.as_str(),
             path,
             query,
             headers: &self.headers,
@@ -90,16 +126,17 @@ impl Draft {
     }
 
     /// Puts an injection in.
-    pub fn apply(&mut self, injection: Injection) {
-        for (name, value) in injection.headers {
-            self.headers.insert(name, value);
+    pub fn apply(&mut self, injection: &Injection) {
+        for (name, value) in &injection.headers {
+            self.headers.insert(name, value.clone());
         }
-        for pair in injection.query {
-            self.target.push(if self.target.contains('?') { '&' } else { '?' });
-            if self.target.ends_with("?&") {
-                self.target.pop();
+        for pair in &injection.query {
+            let target = self.target.edit();
+            target.push(if target.contains('?') { '&' } else { '?' });
+            if target.ends_with("?&") {
+                target.pop();
             }
-            self.target.push_str(&pair);
+            target.push_str(pair);
         }
         if !injection.cookies.is_empty() {
             add_cookies(&mut self.headers, &injection.cookies);
@@ -116,22 +153,23 @@ impl Sealed {
     /// The request with its body. Fails only when the target is no valid request target.
     pub fn into_request<B>(self, body: B) -> Result<Request<B>, http::Error> {
         let Draft { method, host, target, mut headers, .. } = self.draft;
-        let uri = Uri::try_from(target)?;
-        headers.insert(HOST, HeaderValue::try_from(host)?);
+        headers.insert(HOST, host.into_value());
         let mut request = Request::new(body);
         *request.method_mut() = method;
-        *request.uri_mut() = uri;
+        *request.uri_mut() = target.into_uri()?;
         *request.headers_mut() = headers;
         Ok(request)
     }
 }
 
 /// Removes a header in any case, and names that a CGI-like server would read as it: `_` for `-`, `HTTP_` before it.
-fn strip_header(headers: &mut HeaderMap, name: &HeaderName) {
+fn strip_header(headers: &mut HeaderMap, name: &HeaderName, twins: Twins) {
     headers.remove(name);
+    if twins == Twins::None && !name.as_str().contains('_') {
+        return;
+    }
     let alike = |other: &HeaderName| looks_like(other.as_str(), name.as_str());
-    let twins: Vec<HeaderName> = headers.keys().filter(|other| alike(other)).cloned().collect();
-    for twin in twins {
+    while let Some(twin) = headers.keys().find(|other| alike(other)).cloned() {
         headers.remove(twin);
     }
 }
@@ -152,20 +190,15 @@ fn is_dash(byte: u8) -> bool {
     byte == b'-' || byte == b'_'
 }
 
-/// Removes every parameter with this decoded name and leaves the other bytes as they are.
-fn strip_query(target: &mut String, name: &str) {
-    let Some(start) = target.find('?') else { return };
-    let query = &target[start + 1..];
+/// The target without every parameter that has this decoded name, the other bytes as they are; nothing where there is none.
+fn without_query(target: &str, name: &str) -> Option<String> {
+    let (path, query) = target.split_once('?')?;
     if !query.split('&').any(|pair| decoded_name_is(pair, name)) {
-        return;
+        return None;
     }
     let kept: Vec<&str> = query.split('&').filter(|pair| !decoded_name_is(pair, name)).collect();
     let kept = kept.join("&");
-    target.truncate(start);
-    if !kept.is_empty() {
-        target.push('?');
-        target.push_str(&kept);
-    }
+    Some(if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") })
 }
 
 /// Whether a `name=value` pair has this name once `+` and percent escapes are decoded.
@@ -209,14 +242,15 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        Draft { method: Method::GET, tls: true, host: "api.test".into(), target: target.into(), headers: map }
+        let host = Host::new("api.test").unwrap();
+        Draft { method: Method::GET, tls: true, host, target: target.into(), headers: map }
     }
 
     #[test]
     fn a_header_slot_is_emptied_in_every_spelling() {
         let mut draft =
             draft("/", &[("x-api-key", "a"), ("X_Api_Key", "b"), ("HTTP_X_API_KEY", "c"), ("x-api-keys", "d")]);
-        draft.strip(&[Slot::Header(HeaderName::from_static("x-api-key"))]);
+        draft.strip(&[Slot::Header(HeaderName::from_static("x-api-key"))], Twins::Possible);
         assert_eq!(draft.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-api-keys"]);
     }
 
@@ -224,8 +258,8 @@ mod tests {
     fn a_query_slot_takes_every_spelling_of_its_name_and_leaves_the_rest() {
         let strip = |target: &str| {
             let mut draft = draft(target, &[]);
-            draft.strip(&[Slot::Query("key".into())]);
-            draft.target
+            draft.strip(&[Slot::Query("key".into())], Twins::Possible);
+            draft.target.as_str().to_owned()
         };
         assert_eq!(strip("/a?key=1&b=%2F+x&KEY=2&%6bey=3&key"), "/a?b=%2F+x&KEY=2");
         assert_eq!(strip("/a?key=1"), "/a");
@@ -236,8 +270,8 @@ mod tests {
     #[test]
     fn a_cookie_slot_keeps_the_other_cookies() {
         let mut draft = draft("/", &[("cookie", "sid=old; a=1"), ("cookie", "b=2;sid=x")]);
-        draft.strip(&[Slot::Cookie("sid".into())]);
-        draft.apply(Injection { cookies: vec!["sid=new".into()], ..Injection::default() });
+        draft.strip(&[Slot::Cookie("sid".into())], Twins::Possible);
+        draft.apply(&Injection::cookie("sid=new".into()));
         assert_eq!(draft.headers.get(COOKIE).unwrap(), "a=1; b=2; sid=new");
         assert_eq!(draft.headers.get_all(COOKIE).iter().count(), 1);
     }
@@ -246,11 +280,38 @@ mod tests {
     fn query_parameters_are_appended() {
         let append = |target: &str| {
             let mut draft = draft(target, &[]);
-            draft.apply(Injection { query: vec!["k=v".into()], ..Injection::default() });
-            draft.target
+            draft.apply(&Injection::query("k=v".into()));
+            draft.target.as_str().to_owned()
         };
         assert_eq!(append("/a"), "/a?k=v");
         assert_eq!(append("/a?x"), "/a?x&k=v");
         assert_eq!(append("/a?"), "/a?k=v");
+    }
+
+    #[test]
+    fn what_is_kept_belongs_to_one_signer() {
+        let signer = |header: &'static str| {
+            let slot = Slot::Header(HeaderName::from_static(header));
+            let secret = crate::secret::name::NamePattern::parse("key").unwrap();
+            Arc::new(Signer::ApiKey(crate::sign::api_key::ApiKey::new(secret, slot, String::new())))
+        };
+        let (old, new) = (signer("x-old"), signer("x-new"));
+        let bytes = crate::secret::value::SecretBytes::new(b"k1".to_vec());
+        let keys = [crate::sign::material::Kind::HeaderText.load(&bytes).unwrap()];
+        let kept = Kept::default();
+        let context = SignContext {
+            now: crate::clock::Timestamp::from_seconds(0),
+            random: [0; 32],
+            fixed_nonce: None,
+            tenant: None,
+            captures: &[],
+        };
+        for signer in [&old, &old, &new, &new, &old] {
+            let step = Step { signer, keys: &keys, kept: Some(&kept) };
+            let sealed = draft("/", &[]).seal(&[step], None, &context).unwrap();
+            let name = if Arc::ptr_eq(signer, &old) { "x-old" } else { "x-new" };
+            let headers = &sealed.draft().headers;
+            assert!(headers.len() == 1 && headers[name] == "k1" && headers[name].is_sensitive(), "{headers:?}");
+        }
     }
 }

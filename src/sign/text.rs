@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
+use bytes::Bytes;
 use http::HeaderValue;
+use zeroize::Zeroizing;
 
 use super::SignError;
 use crate::secret::value::SecretBytes;
@@ -12,6 +14,22 @@ pub(super) fn sensitive(value: &[u8], name: &str) -> Result<HeaderValue, SignErr
     let mut value = HeaderValue::from_bytes(value).map_err(|_| SignError::NotAHeader(name.to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// The same for text with a secret in it: its bytes are wiped when the last copy of the value is gone.
+pub(super) fn secret(text: Zeroizing<String>, name: &str) -> Result<HeaderValue, SignError> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Text(text)))
+        .map_err(|_| SignError::NotAHeader(name.to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+struct Text(Zeroizing<String>);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 /// Text that `Kind::load` has checked to be UTF-8.

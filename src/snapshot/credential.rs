@@ -15,6 +15,7 @@ use crate::secret::set::{Digest, SecretSet};
 use crate::secret::value::BadReason;
 use crate::sign::Signer;
 use crate::sign::material::Material;
+use crate::sign::seal::Kept;
 
 /// Instances of one credential at most (tenants whose files exist).
 const INSTANCES: usize = 200_000;
@@ -52,6 +53,8 @@ pub struct Instance {
 pub struct Value {
     /// In the order of [`Signer::requirements`].
     pub keys: Box<[Material]>,
+    /// What the keys alone make, for schemes that cover nothing of the request.
+    pub kept: Kept,
     fingerprint: [u8; 4],
     /// When it was read.
     pub loaded_at: Timestamp,
@@ -260,6 +263,7 @@ impl Compiler<'_> {
         }
         let value = Value {
             keys: keys.into(),
+            kept: Kept::default(),
             fingerprint: fingerprint_bytes(&self.moment.fingerprint_key, &digest),
             loaded_at: self.moment.now,
             generation: self.set.generation,

@@ -39,7 +39,7 @@ pub(super) fn sign(
     for (&index, instance) in ready.route.credentials.iter().zip(&ready.instances) {
         let credential = &snapshot.credentials[index];
         let value = instance.value().map_err(|why| SignError::Missing(why.secret))?;
-        let step = Step { signer: &credential.signer, keys: &value.keys };
+        let step = Step { signer: &credential.signer, keys: &value.keys, kept: None };
         let real = match &*steps {
             [] => draft.clone(),
             steps => draft.clone().seal(steps, body, context)?.draft().clone(),
@@ -53,7 +53,7 @@ pub(super) fn sign(
         mask(&mut injection, &masks);
         remember(&step.signer.sign(&real, step.keys, context)?, &injection, &mut masks);
         masks.extend(texts(step));
-        shown.apply(injection);
+        shown.apply(&injection);
         steps.push(step);
     }
     Ok(Signed { shown, canonical })
@@ -92,7 +92,7 @@ fn remember(real: &Injection, shown: &Injection, masks: &mut Masks) {
 impl Signed {
     /// Host first, then the others.
     pub(super) fn headers(&self) -> Vec<(String, String)> {
-        let host = ("host".to_owned(), self.shown.host.clone());
+        let host = ("host".to_owned(), self.shown.host.as_str().to_owned());
         let others = self.shown.headers.iter();
         let others = others.map(|(n, v)| (n.as_str().to_owned(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
         std::iter::once(host).chain(others).collect()
