@@ -10,8 +10,8 @@ use super::Moment;
 use super::health::{Health, Problem};
 use crate::clock::Timestamp;
 use crate::config::model::{Credential as Config, OnMissing, Secrets};
-use crate::secret::name::SecretName;
-use crate::secret::set::{Digest, SecretSet};
+use crate::secret::name::{NamePattern, SecretName};
+use crate::secret::set::{Digest, SecretFile, SecretSet};
 use crate::secret::value::BadReason;
 use crate::sign::Signer;
 use crate::sign::material::Material;
@@ -30,8 +30,10 @@ pub struct CredentialState {
     /// The variables of its secrets' names, sorted, each once; empty for a plain credential.
     pub variables: Vec<String>,
     /// By the values of `variables`, joined by `/`; a plain credential has one under `""`.
-    instances: HashMap<Box<str>, Arc<Instance>>,
+    instances: Instances,
 }
+
+type Instances = HashMap<Box<str>, Arc<Instance>>;
 
 /// One set of secrets of a credential: the only one, or one tenant's.
 #[derive(Debug)]
@@ -100,6 +102,12 @@ impl CredentialState {
         let variables = variables(&config.signer);
         let before = before.filter(|old| same_use(&old.signer, &config.signer));
         let compiler = Compiler { signer: &config.signer, set, on_missing, secrets, moment };
+        if let ([_], [requirement]) = (&*variables, config.signer.requirements())
+            && set.files.len() <= INSTANCES
+        {
+            let instances = compiler.by_file(&requirement.pattern, before.map(|before| &before.instances));
+            return Arc::new(Self { name: config.name.clone(), signer: config.signer.clone(), variables, instances });
+        }
         let mut instances = HashMap::new();
         for values in existing(&config.signer, &variables, set, before.map(Arc::as_ref)) {
             if instances.len() == INSTANCES {
@@ -203,6 +211,27 @@ struct Compiler<'c> {
 }
 
 impl Compiler<'_> {
+    /// The instances of a credential with one secret and one variable, the usual one with very many: each file is an
+    /// instance, and one that did not change costs a look.
+    fn by_file(&self, pattern: &NamePattern, before: Option<&Instances>) -> Instances {
+        let mut instances = Instances::with_capacity(before.map_or(0, HashMap::len));
+        for (name, file) in &*self.set.files {
+            let Some(&[(variable, value)]) = pattern.captures(name.as_str()).as_deref() else { continue };
+            let old = before.and_then(|before| before.get(value));
+            let same = old.filter(|old| old.digest == digest_of([Some(file)]));
+            let instance = same.cloned().unwrap_or_else(|| self.instance(&HashMap::from([(variable, value)]), old));
+            instances.insert(value.into(), instance);
+        }
+        let Some(variable) = pattern.variables().next() else { return instances };
+        // Values that were used before and whose file has gone.
+        for (value, old) in before.into_iter().flatten() {
+            if instances.len() < INSTANCES && !instances.contains_key(value) {
+                instances.insert(value.clone(), self.instance(&HashMap::from([(variable, &**value)]), Some(old)));
+            }
+        }
+        instances
+    }
+
     fn instance(&self, values: &HashMap<&str, &str>, before: Option<&Arc<Instance>>) -> Arc<Instance> {
         let names: Vec<Option<SecretName>> = self
             .signer
@@ -222,18 +251,7 @@ impl Compiler<'_> {
 
     /// One digest over the digests of all files, in order.
     fn digest(&self, names: &[Option<SecretName>]) -> Digest {
-        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        for name in names {
-            let Some(name) = name else { continue };
-            context.update(&self.set.digest(name.as_str()));
-            if let Err(reason) = self.set.content(name.as_str()) {
-                context.update(reason.label().as_bytes());
-            }
-        }
-        let mut out = Digest::default();
-        let length = out.len();
-        out.copy_from_slice(&context.finish().as_ref()[..length]);
-        out
+        digest_of(names.iter().flatten().map(|name| self.set.files.get(name.as_str())))
     }
 
     fn load(&self, names: &[Option<SecretName>]) -> Result<Vec<Material>, (SecretName, BadReason)> {
@@ -298,6 +316,23 @@ impl Compiler<'_> {
             digest,
         })
     }
+}
+
+/// One digest over those of files, in order; `None` is a file that is not there.
+fn digest_of<'f>(files: impl IntoIterator<Item = Option<&'f SecretFile>>) -> Digest {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for file in files {
+        context.update(&file.map_or(Digest::default(), |file| file.digest));
+        match file.map(|file| &file.content) {
+            None => context.update(BadReason::Missing.label().as_bytes()),
+            Some(Err(reason)) => context.update(reason.label().as_bytes()),
+            Some(Ok(_)) => {}
+        }
+    }
+    let mut out = Digest::default();
+    let length = out.len();
+    out.copy_from_slice(&context.finish().as_ref()[..length]);
+    out
 }
 
 /// The variables of all secret names of a signer, sorted, each once.

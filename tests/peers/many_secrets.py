@@ -1,16 +1,19 @@
 """100 000 secrets: how long the start takes, how much memory it keeps, what it costs while nothing changes, and how soon
 a rotation among them is used. And 100 000 files that no route names, which are not even opened.
 
-The promises are a start in 1 s, 80 MiB, and no CPU to speak of. Memory is judged as promised; the start is given four
-times as long on a machine that is busy with other things, and its CPU time is printed.
+The promises are a start in 1 s, 80 MiB, and no CPU to speak of. Memory is judged as promised. Of the start the CPU time
+is judged, with room for a machine that is busy with other things. The files are on tmpfs where there is one, as a
+kubelet's are.
 """
 
+import pathlib
+import tempfile
 import time
 
 import lib
 
 MANY = 100_000
-START_SECONDS, MEMORY, IDLE_SHARE, IDLE_SECONDS = 4.0, 80 * 2**20, 0.005, 12
+START_CPU, MEMORY, IDLE_SHARE, IDLE_SECONDS = 3.0, 80 * 2**20, 0.005, 12
 
 
 def fill(folder, count):
@@ -23,7 +26,8 @@ def fill(folder, count):
 
 def checks(bench):
     report, recorder = bench.report, bench.serve(lib.Recorder())
-    secrets = bench.subfolder("secrets")
+    shared = "/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None
+    secrets = pathlib.Path(bench.stack.enter_context(tempfile.TemporaryDirectory(dir=shared)))
     fill(secrets / "shops", MANY)
     bench.secrets(secrets, token="token")
     body = (f'[credential.shop]\nbearer = {{ secret = "shops/{{tenant}}" }}\n[[route]]\nname = "shops"\nhost = "{{tenant}}.shops.example"\n'
@@ -31,7 +35,7 @@ def checks(bench):
     proxy = bench.proxy("many", body, secrets)
     cpu = proxy.cpu_seconds()
     report.note(f"start until ready: {proxy.ready_after * 1e3:.0f} ms, {cpu:.2f} s of CPU; {proxy.memory('VmRSS') / 2**20:.1f} MiB resident")
-    report.check(f"{MANY} secrets: ready within {START_SECONDS:.0f} s", proxy.ready_after < START_SECONDS, proxy.ready_after)
+    report.check(f"{MANY} secrets: ready for less than {START_CPU:.0f} s of CPU", cpu < START_CPU, cpu)
     report.check(f"{MANY} secrets: at most {MEMORY >> 20} MiB at any time", proxy.memory("VmHWM") <= MEMORY, proxy.memory("VmHWM"))
     time.sleep(IDLE_SECONDS)
     share = (proxy.cpu_seconds() - cpu) / IDLE_SECONDS
