@@ -24,8 +24,12 @@ const FULL_AT_MOST: Duration = Duration::from_secs(60);
 const SOON: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// Between two readings there is at least so much time.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
-/// Between two polls there is at least so many times what the last one took: where every directory sends events,
-/// polling is a net that costs next to nothing however many files there are ...
+/// What one look at a file costs, about; entering a directory costs [`FOLDER`] times as much. Counted and not measured,
+/// so that a busy machine does not make polls rare.
+const LOOK: Duration = Duration::from_micros(2);
+const FOLDER: u32 = 4;
+/// Between two polls there is at least so many times what one costs: where every directory sends events, polling is a
+/// net that costs next to nothing however many files there are ...
 const REST_WITH_EVENTS: u32 = 250;
 /// ... and where some do not, it takes a twentieth of one processor at most.
 const REST_WITHOUT_EVENTS: u32 = 20;
@@ -113,8 +117,8 @@ struct Done {
     set: Option<SecretSet>,
     unsettled: bool,
     settles_in: Option<Duration>,
-    /// How long the reading took, if there was one.
-    took: Option<Duration>,
+    /// About what a poll costs.
+    cost: Duration,
     /// Whether every directory sends events.
     watched: bool,
     config: bool,
@@ -140,7 +144,7 @@ impl Source {
         engine.read(Depth::Full, &mut done);
         done.warnings.extend(remarks_at_start(&engine.reader).into_iter().map(Warning::AtStart));
         done.set = None;
-        done.watched = engine.watch.is_complete();
+        (done.cost, done.watched) = (engine.cost(), engine.watch.is_complete());
         let set = engine.reader.current();
         let now = Instant::now();
         let mut source = Self {
@@ -268,7 +272,7 @@ impl Source {
     fn absorb(&mut self, done: Done, now: Instant) {
         self.backlog.extend(done.warnings.into_iter().map(Update::Warning));
         if std::mem::take(&mut self.polling) {
-            self.next_poll = self.poll.map(|every| now + pause(every, done.took.unwrap_or_default(), done.watched));
+            self.next_poll = self.poll.map(|every| now + pause(every, done.cost, done.watched));
         }
         if done.config {
             self.backlog.push_back(Update::ConfigTouched);
@@ -304,6 +308,7 @@ impl Engine {
         if let Some(depth) = job.depth {
             self.read(depth, &mut done);
         }
+        done.cost = self.cost();
         done.watched = self.watch.is_complete();
         done
     }
@@ -311,7 +316,6 @@ impl Engine {
     /// Reads, and again when directories came under watch that were not before: what happened
     /// in them between reading and watching sent no event.
     fn read(&mut self, depth: Depth, done: &mut Done) {
-        let begin = Instant::now();
         let mut depth = depth;
         for _ in 0..ROUNDS {
             let scan = self.reader.scan(depth, Instant::now());
@@ -323,7 +327,11 @@ impl Engine {
             }
             depth = Depth::Changed;
         }
-        done.took = Some(begin.elapsed());
+    }
+
+    fn cost(&self) -> Duration {
+        let (files, folders) = self.reader.size();
+        LOOK * files.saturating_add(folders.saturating_mul(FOLDER))
     }
 
     /// Watches what is to be watched now; true when a directory is new.
@@ -347,9 +355,9 @@ impl Engine {
     }
 }
 
-/// How long until the next poll after one that took so long.
-fn pause(every: Duration, took: Duration, watched: bool) -> Duration {
-    every.max(took * if watched { REST_WITH_EVENTS } else { REST_WITHOUT_EVENTS })
+/// How long until the next poll where one costs so much.
+fn pause(every: Duration, cost: Duration, watched: bool) -> Duration {
+    every.max(cost * if watched { REST_WITH_EVENTS } else { REST_WITHOUT_EVENTS })
 }
 
 fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {

@@ -197,6 +197,12 @@ impl Reader {
         &self.root
     }
 
+    /// How many wanted names and how many directories the last scan came by.
+    pub fn size(&self) -> (u32, u32) {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        (count(self.known.len()), count(self.folders.len()))
+    }
+
     /// What the last scans found; generation 0 before the first.
     pub fn current(&self) -> SecretSet {
         SecretSet { generation: self.generation, files: self.files.clone() }
