@@ -27,7 +27,7 @@ use super::http2;
 use super::http2::opening::{self, Protocol};
 use super::intercept::Rewound;
 use super::intercept::connect::{self, Opened, Slot};
-use super::intercept::handshake;
+use super::intercept::handshake::{self, Tls};
 use super::matching::{Entry, EntryKind};
 use super::registry::Ending;
 use super::request;
@@ -191,23 +191,23 @@ impl Worker {
         let activity = Activity::new();
         let ending = proxy.connections.add(activity.clone());
         let line = Line { proxy, activity, ending };
-        let mut peer = peer;
-        let inside = match entry.kind {
-            EntryKind::TlsByName => handshake::by_name(&line.proxy, &line.ending, &entry, stream).await,
-            _ => match line.plain(Arc::new(Arrival { entry: entry.clone(), peer: peer.clone() }), stream).await {
-                Some(opened) => {
-                    peer = opened.peer.clone();
-                    handshake::in_tunnel::<Rewound<S>>(&line.proxy, &line.ending, &entry, opened).await
-                }
-                None => None,
-            },
-        };
-        if let Some((entry, tls)) = inside {
-            let arrival = Arc::new(Arrival { entry: Arc::new(entry), peer });
-            match handshake::protocol(&tls) {
-                Protocol::Http1 => drop(line.http1(arrival, tls).await),
-                Protocol::Http2 => line.http2(arrival, tls).await,
-            }
+        // What is inside TLS is boxed: a connection that rests must not have room for it.
+        if entry.kind == EntryKind::TlsByName {
+            Box::pin(async {
+                let inside = handshake::by_name(&line.proxy, &line.ending, &entry, stream).await;
+                line.inside(inside, peer).await;
+            })
+            .await;
+            return;
+        }
+        let arrival = Arc::new(Arrival { entry: entry.clone(), peer });
+        if let Some(opened) = line.plain(arrival, stream).await {
+            Box::pin(async {
+                let peer = opened.peer.clone();
+                let inside = handshake::in_tunnel::<Rewound<S>>(&line.proxy, &line.ending, &entry, opened).await;
+                line.inside(inside, peer).await;
+            })
+            .await;
         }
     }
 }
@@ -220,6 +220,16 @@ struct Line {
 }
 
 impl Line {
+    /// Whichever HTTP was agreed on within TLS that ended here.
+    async fn inside(&self, inside: Option<(Entry, Tls)>, peer: Peer) {
+        let Some((entry, tls)) = inside else { return };
+        let arrival = Arc::new(Arrival { entry: Arc::new(entry), peer });
+        match handshake::protocol(&tls) {
+            Protocol::Http1 => drop(self.http1(arrival, tls).await),
+            Protocol::Http2 => self.http2(arrival, tls).await,
+        }
+    }
+
     /// Whichever HTTP the worker speaks.
     async fn plain<S>(&self, arrival: Arc<Arrival>, stream: S) -> Option<Opened>
     where
@@ -253,7 +263,7 @@ impl Line {
             let opened = Box::pin(self.awake(arrival.clone(), (stream, first), bed.share())).await;
             let left = bed.take();
             if let Some(tunnel) = self.activity.take_tunnel() {
-                tunnel.run(&self.ending).await;
+                Box::pin(tunnel.run(&self.ending)).await;
                 return None;
             }
             let Some(left) = left else { return opened };

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::registry::Ending;
 
 /// With more connections than that awake, one rests as soon as it is idle: memory stays bounded whatever their number.
-const AWAKE: usize = 512;
+const AWAKE: usize = 128;
 /// Bytes read of a connection that wakes up; the library reads on by itself.
 const FIRST_READ: usize = 64;
 
