@@ -18,14 +18,17 @@ pub fn clean_request(headers: &mut HeaderMap, names: Names) -> Result<(), Failur
     if !names.any(Names::UNFIT | Names::EXPECT | Names::UNDERSCORE) {
         return Ok(());
     }
-    for name in connection_names(headers)? {
-        if name == TRANSFER_ENCODING {
-            return Err(Failure::bad_request("the Connection header lists Transfer-Encoding"));
+    if names.any(Names::CONNECTION) {
+        for name in connection_names(headers)? {
+            if name == TRANSFER_ENCODING {
+                return Err(Failure::bad_request("the Connection header lists Transfer-Encoding"));
+            }
+            // Framing is ours whatever Connection says.
+            if name != CONTENT_LENGTH {
+                headers.remove(name);
+            }
         }
-        // Framing is ours whatever Connection says.
-        if name != CONTENT_LENGTH {
-            headers.remove(name);
-        }
+        headers.remove(CONNECTION);
     }
     remove_where(headers, |name| {
         let text = name.as_str();
@@ -67,15 +70,21 @@ pub fn clean_answer(headers: &mut HeaderMap, names: Names) {
         return;
     }
     // RFC 9112 section 6.3, rule 3: Transfer-Encoding has framed the answer, and the other must not be passed on.
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if names.any(Names::TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
     }
-    for name in connection_names(headers).unwrap_or_default() {
-        if name != CONTENT_LENGTH {
-            headers.remove(name);
+    if names.any(Names::CONNECTION) {
+        for name in connection_names(headers).unwrap_or_default() {
+            if name != CONTENT_LENGTH {
+                headers.remove(name);
+            }
         }
+        headers.remove(CONNECTION);
     }
-    remove_where(headers, is_unfit);
+    if names.any(Names::UPGRADE | Names::HOP | Names::OWN) {
+        remove_where(headers, is_unfit);
+    }
 }
 
 /// The headers that `Connection` names, `close` and `keep-alive` apart.

@@ -22,6 +22,9 @@ use tokio::sync::{mpsc, watch};
 use super::Proxy;
 use super::callers::Peer;
 use super::gate::{Gate, Share};
+use super::http2;
+use super::http2::opening::{self, Protocol};
+use super::intercept::Rewound;
 use super::intercept::connect::{self, Opened, Slot};
 use super::intercept::handshake;
 use super::matching::{Entry, EntryKind};
@@ -189,16 +192,19 @@ impl Worker {
         let mut peer = peer;
         let inside = match entry.kind {
             EntryKind::TlsByName => handshake::by_name(&line.proxy, &line.ending, &entry, stream).await,
-            _ => match line.http(entry.clone(), stream, &peer).await {
+            _ => match line.plain(entry.clone(), stream, &peer).await {
                 Some(opened) => {
                     peer = opened.peer.clone();
-                    handshake::in_tunnel::<S>(&line.proxy, &line.ending, &entry, opened).await
+                    handshake::in_tunnel::<Rewound<S>>(&line.proxy, &line.ending, &entry, opened).await
                 }
                 None => None,
             },
         };
         if let Some((entry, tls)) = inside {
-            line.http(Arc::new(entry), tls, &peer).await;
+            match handshake::protocol(&tls) {
+                Protocol::Http1 => drop(line.http1(Arc::new(entry), tls, &peer).await),
+                Protocol::Http2 => line.http2(Arc::new(entry), tls, &peer).await,
+            }
         }
     }
 }
@@ -211,8 +217,30 @@ struct Line {
 }
 
 impl Line {
-    /// HTTP until it ends, or until a CONNECT was accepted.
-    async fn http<S>(&self, entry: Arc<Entry>, stream: S, peer: &Peer) -> Option<Opened>
+    /// Whichever HTTP the worker speaks.
+    async fn plain<S>(&self, entry: Arc<Entry>, stream: S, peer: &Peer) -> Option<Opened>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match opening::look(stream, &self.ending).await? {
+            (Protocol::Http1, stream) => self.http1(entry, stream, peer).await,
+            (Protocol::Http2, stream) => {
+                self.http2(entry, stream, peer).await;
+                None
+            }
+        }
+    }
+
+    /// HTTP/2 until it ends. Boxed: few connections speak it, and all others would have to have room for it.
+    async fn http2<S>(&self, entry: Arc<Entry>, stream: S, peer: &Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Box::pin(http2::serve(&self.proxy, &self.activity, &self.ending, (entry, peer), stream)).await;
+    }
+
+    /// HTTP/1.1 until it ends, or until a CONNECT was accepted.
+    async fn http1<S>(&self, entry: Arc<Entry>, stream: S, peer: &Peer) -> Option<Opened>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
