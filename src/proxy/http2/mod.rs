@@ -27,9 +27,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::Proxy;
 use super::answer::WorkerAnswer;
-use super::callers::Peer;
+use super::callers::Arrival;
 use super::guard::frames::{Bounds, Frames};
-use super::matching::Entry;
 use super::registry::Ending;
 use super::request;
 use super::tally::Tally;
@@ -93,13 +92,8 @@ impl Drop for Stream {
 }
 
 /// HTTP/2 until the connection ends.
-pub async fn serve<S>(
-    proxy: &Arc<Proxy>,
-    activity: &Arc<Activity>,
-    ending: &Ending,
-    (entry, peer): (Arc<Entry>, &Peer),
-    stream: S,
-) where
+pub async fn serve<S>(proxy: &Arc<Proxy>, activity: &Arc<Activity>, ending: &Ending, arrival: Arc<Arrival>, stream: S)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = proxy.live.load().snapshot.plan.config.limits.clone();
@@ -107,13 +101,12 @@ pub async fn serve<S>(
     let seen = Arc::new(Seen::default());
     let io = FrameIo::new(stream, Frames::new(Bounds::of_list(list)), activity.clone(), seen.clone());
     let service = {
-        let (proxy, activity, peer) = (proxy.clone(), activity.clone(), peer.clone());
-        service_fn(move |mut request: Request<Incoming>| {
+        let (proxy, activity) = (proxy.clone(), activity.clone());
+        service_fn(move |request: Request<Incoming>| {
             let stream = Stream::begin(activity.clone());
-            request.extensions_mut().insert(peer.clone());
-            let (proxy, entry) = (proxy.clone(), entry.clone());
+            let (proxy, arrival) = (proxy.clone(), arrival.clone());
             async move {
-                let answer = answer(proxy, entry, request).await;
+                let answer = answer(&proxy, &arrival, request).await;
                 Ok::<_, Infallible>(answer.map(|body| body.with_stream(stream)))
             }
         })
@@ -215,14 +208,14 @@ fn server(list: u32) -> http2::Builder<TokioExecutor> {
 }
 
 /// Answers one request: the common path, with a head and an answer as HTTP/2 has them.
-async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incoming>) -> Response<WorkerAnswer> {
+async fn answer(proxy: &Arc<Proxy>, arrival: &Arrival, request: Request<Incoming>) -> Response<WorkerAnswer> {
     let (mut parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let mut answer = match head::translate(&mut parts) {
-        Ok(()) => request::answer(proxy, entry, Request::from_parts(parts, body)).await,
+        Ok(()) => request::answer(proxy, arrival, Request::from_parts(parts, body)).await,
         Err(failure) => {
             let live = proxy.live.load_full();
-            let tally = Box::new(Tally::start(proxy, live.clone(), &parts.method, &parts.uri));
+            let tally = Box::new(Tally::start(proxy.clone(), live.clone(), &parts.method, &parts.uri));
             request::refuse(failure, &live, tally)
         }
     };
