@@ -110,7 +110,7 @@ fn values_arrive_where_they_belong() {
     assert_eq!(route.tls.min, model::TlsVersion::V1_3);
     assert_eq!(route.timeouts.response, Some(Duration::from_secs(60)));
     assert_eq!((route.limits.signed_body, route.limits.request_body), (16 << 20, None));
-    assert_eq!(route.credentials, [0]);
+    assert_eq!(*route.credentials, [0]);
     assert_eq!(config.credentials[0].name, "partner-key");
     let span = &config.credentials[0].secret_spans[0];
     assert_eq!(&config.source.text[span.clone()], "\"partner/key\"");
@@ -129,7 +129,7 @@ fn sub_tables_are_inline_tables() {
     assert_eq!(route.tls.client_cert.as_ref().unwrap().value.as_str(), "one/identity.pem");
     assert_eq!(route.timeouts.connect, std::time::Duration::from_secs(1));
     assert_eq!(route.timeouts.body, Some(std::time::Duration::from_secs(300)));
-    assert_eq!(route.credentials, [0, 1]);
+    assert_eq!(*route.credentials, [0, 1]);
     assert!(matches!(&route.tenant, Some(model::TenantSource::Header(name)) if name == "countersign-tenant"));
 }
 

@@ -19,7 +19,7 @@ use crate::sign::Slot;
 use crate::sign::seal::{Draft, Twins};
 use crate::sign::target::{Host, Target};
 use crate::snapshot::Snapshot;
-use crate::snapshot::credential::Instance;
+use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::identity::TlsClient;
 
 /// What a request needs of its route, all of it there.
@@ -37,7 +37,7 @@ pub struct Ready<'l> {
     pub matched: Matched<'l>,
     /// The tenant, where the route asks for one.
     pub tenant: Option<String>,
-    slots: &'l [Slot],
+    credentials: &'l [Arc<CredentialState>],
 }
 
 /// Credentials and identity, before anything of the request is used up.
@@ -61,8 +61,8 @@ pub fn prepare<'l>(
         instances.push(instance);
     }
     let client = client(snapshot, matched.route, now)?;
-    let slots = &*snapshot.plan.routes[matched.route].slots;
-    Ok(Ready { route, index: matched.route, instances, client, tenant, matched, slots })
+    let credentials = &*snapshot.credentials;
+    Ok(Ready { route, index: matched.route, instances, client, tenant, matched, credentials })
 }
 
 fn client(snapshot: &Snapshot, route: usize, now: Timestamp) -> Result<Option<&Arc<TlsClient>>, Failure> {
@@ -115,8 +115,15 @@ impl Ready<'_> {
         if let Some(TenantSource::Query(name)) = &self.route.tenant {
             draft.strip(&[Slot::Query(name.clone())], twins);
         }
-        draft.strip(self.slots, twins);
+        self.strip(&mut draft, twins);
         Ok(draft)
+    }
+
+    /// Removes what stands where the route's credentials go.
+    pub fn strip(&self, draft: &mut Draft, twins: Twins) {
+        for &index in &self.route.credentials {
+            draft.strip(self.credentials[index].signer.slots(), twins);
+        }
     }
 
     /// The Host that the upstream sees: the name matched by, and a port only where `upstream` names that host with one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::model::{Config, Route};
+use crate::config::model::{Config, Route, Settings};
 use crate::observe::metrics::Metrics;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::health::Health;
@@ -185,22 +185,8 @@ pub(super) fn config_diff(old: &Config, new: &Config) {
 
 /// What a route says, without where it stands in the file.
 fn shape_of(config: &Config, route: &Route) -> String {
-    let Route {
-        host,
-        path,
-        methods,
-        prefix,
-        listen,
-        upstream,
-        tenant,
-        tls,
-        timeouts,
-        limits,
-        credentials,
-        callers,
-        stand_in,
-        ..
-    } = route;
+    let Route { host, path, prefix, upstream, credentials, settings, .. } = route;
+    let Settings { methods, listen, tenant, tls, timeouts, limits, callers, stand_in, .. } = &**settings;
     let identity = IdentitySpec::of(tls, &config.trust);
     let clients = callers
         .clients

@@ -5,6 +5,7 @@
 //! matches them.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Longest host name in bytes (RFC 1035 section 2.3.4).
 pub const NAME_LIMIT: usize = 253;
@@ -14,8 +15,8 @@ pub const LABEL_LIMIT: usize = 63;
 /// The `host` of a route.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HostPattern {
-    /// Of an exact host lower case and in its one form.
-    text: Box<str>,
+    /// Of an exact host lower case and in its one form. Shared with the table of routes, whose key it is.
+    text: Arc<str>,
     /// Empty for an exact host.
     labels: Box<[Label]>,
     port: Option<u16>,
@@ -129,6 +130,11 @@ impl HostPattern {
     /// The pattern without its port.
     pub fn without_port(&self) -> &str {
         &self.text[..self.text.len() - self.port_text_len()]
+    }
+
+    /// The text of the pattern, shared; [`Self::without_port`] is its beginning.
+    pub(super) fn shared_text(&self) -> Arc<str> {
+        self.text.clone()
     }
 
     /// The port, where the pattern has one.
