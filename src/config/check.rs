@@ -103,7 +103,7 @@ fn both(first: &Route, second: &Route, method: &str, span: Span, lines: &[usize]
 }
 
 /// What a route's credentials need of the route and of one another.
-pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
+pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared], mistakes: &Mistakes) {
     for declared in routes {
         let Some(route) = &declared.made else { continue };
         let mut filled: HashMap<Slot, &str> = HashMap::new();
@@ -122,7 +122,7 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared<
 }
 
 /// Variables of templates have a value only where the route gives them one.
-fn holes(route: &Route, credential: &credential::Declared<'_>, mistakes: &Mistakes) {
+fn holes(route: &Route, credential: &credential::Declared, mistakes: &Mistakes) {
     for hole in &credential.holes {
         let (shown, hint) = match &hole.value {
             Hole::Tenant if route.tenant.is_some() => continue,
@@ -133,7 +133,7 @@ fn holes(route: &Route, credential: &credential::Declared<'_>, mistakes: &Mistak
                 format!("capture it in the route's `host`, such as \"{{{name}}}.example.com\""),
             ),
         };
-        let (route, credential) = (&route.name, credential.name.value);
+        let (route, credential) = (&route.name, &credential.name.value);
         let message = format!("route `{route}` uses credential `{credential}` with this template, and has no {shown}");
         mistakes.hinted(hole.span.clone(), message, hint);
     }
@@ -203,7 +203,7 @@ fn plain(slot: &Slot) -> (Slot, String) {
 }
 
 /// A credential that no route names.
-pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
+pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared], mistakes: &Mistakes) {
     let mut used = vec![false; credentials.len()];
     for index in routes.iter().filter_map(|r| r.made.as_ref()).flat_map(|route| &route.credentials) {
         if let Some(used) = used.get_mut(*index) {
@@ -224,7 +224,7 @@ pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared<'_
 /// A file is read as one kind of secret: text, or certificate and key.
 pub(super) fn kinds(
     routes: &[Declared],
-    credentials: &[credential::Declared<'_>],
+    credentials: &[credential::Declared],
     egress: Option<&Credential>,
     admin: &Admin,
     trust: &Trust,

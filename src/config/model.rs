@@ -32,8 +32,6 @@ pub struct Spanned<T> {
 /// One checked `proxy.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file's name and text, for messages that point into it.
-    pub source: Arc<Source>,
     /// `[listen]`
     pub listen: Listen,
     /// `[runtime] threads`; `None` is `"auto"`.

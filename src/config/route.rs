@@ -3,16 +3,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::DeValue;
 
-use super::credential::check_name;
+use super::credential::{check_name, shift};
 use super::diagnostic::Diagnostic;
 use super::fields::{Fields, Mistakes};
 use super::keys_route::ROUTE;
 use super::model::{Route, Span, Spanned, Upstream};
 use super::route_callers::Callers;
-use super::route_settings::Shared;
+pub(super) use super::route_settings::Shared;
 use super::sections::Taken;
 use super::units::{self, nearest};
 use crate::route::host::HostPattern;
@@ -42,19 +43,41 @@ pub(super) struct Declared {
     pub callers: Callers,
 }
 
+impl Declared {
+    /// Moves every place by as much as the text that it is in stands behind the beginning of the file.
+    pub(super) fn shift(&mut self, by: usize) {
+        if let Some(route) = &mut self.made {
+            shift(&mut route.span, by);
+            // Names of secrets have places, so these settings are no other route's.
+            let named = [&route.tls.client_cert, &route.tls.client_key, &route.tls.ca].into_iter().any(Option::is_some);
+            if named {
+                let tls = &mut Arc::make_mut(&mut route.settings).tls;
+                let names = [&mut tls.client_cert, &mut tls.client_key, &mut tls.ca].into_iter().flatten();
+                names.for_each(|name| shift(&mut name.span, by));
+            }
+        }
+        let places = [&mut self.name_span, &mut self.prefix_span, &mut self.callers.tenant_span];
+        places.into_iter().chain(&mut self.credential_spans).for_each(|span| shift(span, by));
+    }
+}
+
 /// All routes, in the order of the file.
-pub(super) fn routes(root: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Vec<Declared> {
+pub(super) fn routes(
+    root: &Fields<'_, '_>,
+    around: &Around<'_>,
+    taken: &mut Taken,
+    shared: &mut Shared,
+) -> Vec<Declared> {
     let Some(value) = root.value("route") else { return Vec::new() };
     let DeValue::Array(items) = value.get_ref() else {
         return root.mismatch("route", value).unwrap_or_default();
     };
     let mut routes = Vec::with_capacity(items.len());
-    let mut shared = Shared::new(around);
     for item in items.iter() {
         match item.get_ref() {
             DeValue::Table(table) => {
                 let fields = Fields::open(table, item.span(), &ROUTE, root.mistakes());
-                routes.push(route(&fields, around, taken, &mut shared));
+                routes.push(route(&fields, around, taken, shared));
             }
             _ => root.mismatch("route", item).unwrap_or(()),
         }

@@ -43,7 +43,7 @@ impl Shared {
         of: (Option<&HostPattern>, Option<&Upstream>),
         taken: &mut Taken,
     ) -> (Arc<Settings>, Callers) {
-        if KEYS.iter().all(|key| fields.value(key).is_none()) {
+        if !fields.has_any(&KEYS) {
             return (self.recent[0].clone(), Callers { dangling: false, tenant_span: fields.span() });
         }
         let (settings, callers) = read(fields, around, of, taken, Some(&self.recent[0]));

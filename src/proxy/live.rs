@@ -58,7 +58,9 @@ impl Live {
             None => {
                 // The origins that these counts are of are looked for anew.
                 for route in previous.iter().flat_map(|live| live.called()) {
-                    PoolState::ALL.iter().for_each(|state| drop(route.metrics.connections(*state).set(0)));
+                    for state in PoolState::ALL {
+                        route.metrics.connections(state).set(0);
+                    }
                 }
                 let gates = previous.map(|live| live.gates.next(&plan.config.routes)).unwrap_or_default();
                 (plan.config.routes.iter().map(|_| OnceLock::new()).collect(), gates)
