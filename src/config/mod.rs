@@ -138,7 +138,7 @@ fn read(
         route::Around { folder, allow_remote: listen.allow_remote, credentials: &by_name, clients: &clients_by_name };
     let routes = match parts {
         None => route::routes(&root, &around, &mut taken, &mut route::Shared::new(&around)),
-        Some(parts) => parts.routes(&around, &mut taken, mistakes)?,
+        Some(parts) => parts.routes(&around, &mut taken)?,
     };
     let playground = sections::playground(&root.table("playground"), &mut taken);
     sections::listen_twice(&taken, mistakes);

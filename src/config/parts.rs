@@ -119,23 +119,45 @@ impl<'i> Parts<'i> {
         Some(all)
     }
 
-    /// All routes, in the order of the file; `None` where the file has a mistake.
-    pub(super) fn routes(
+    /// All routes, in the order of the file; `None` where the file has a mistake. Half of them are read by a thread of
+    /// their own: a start waits for this more than for anything else.
+    pub(super) fn routes(&self, around: &Around<'_>, taken: &mut Taken) -> Option<Vec<route::Declared>> {
+        let (first, second) = self.routes.split_at(self.routes.len() / 2);
+        let mut all = Vec::with_capacity(self.text.matches(ROUTE).count());
+        let rest = std::thread::scope(|scope| {
+            let other = std::thread::Builder::new()
+                .name("configuration".to_owned())
+                .spawn_scoped(scope, || {
+                    let (mut routes, mut taken) = (Vec::new(), Taken::new());
+                    self.routes_of(second, around, &mut routes, &mut taken)?;
+                    Some((routes, taken))
+                })
+                .ok()?;
+            self.routes_of(first, around, &mut all, taken)?;
+            other.join().ok()?
+        });
+        let (mut routes, mut more) = rest?;
+        all.append(&mut routes);
+        taken.append(&mut more);
+        Some(all)
+    }
+
+    fn routes_of(
         &self,
+        parts: &[Range<usize>],
         around: &Around<'_>,
+        all: &mut Vec<route::Declared>,
         taken: &mut Taken,
-        mistakes: &Mistakes,
-    ) -> Option<Vec<route::Declared>> {
-        let mut all = Vec::new();
+    ) -> Option<()> {
+        let mistakes = Mistakes::default();
         let mut shared = route::Shared::new(around);
-        for part in &self.routes {
-            self.part(part, "route", mistakes, |root, _| {
+        parts.iter().try_for_each(|part| {
+            self.part(part, "route", &mistakes, |root, _| {
                 let first = all.len();
                 all.append(&mut route::routes(root, around, taken, &mut shared));
-                all[first..].iter_mut().for_each(|one: &mut route::Declared| one.shift(part.start));
-            })?;
-        }
-        Some(all)
+                all[first..].iter_mut().for_each(|one| one.shift(part.start));
+            })
+        })
     }
 
     /// Reads a part, in which there are tables of one key alone.

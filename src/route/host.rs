@@ -4,6 +4,7 @@
 //! each optionally with `:port`. Patterns are parsed when the configuration loads; [`super::table`]
 //! matches them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -143,9 +144,9 @@ impl HostPattern {
     }
 
     /// The same for two patterns that match the same hosts: captures and wildcards without their names.
-    pub fn shape(&self) -> String {
+    pub fn shape(&self) -> Cow<'_, str> {
         if self.is_exact() {
-            return self.text.to_string();
+            return Cow::Borrowed(&self.text);
         }
         let mut shape = String::with_capacity(self.text.len());
         for (index, label) in self.labels.iter().enumerate() {
@@ -165,7 +166,7 @@ impl HostPattern {
             shape.push(':');
             shape.push_str(&port.to_string());
         }
-        shape
+        Cow::Owned(shape)
     }
 
     /// The domain that all hosts of the pattern are in: the host itself, or what follows the last wildcard or capture.
