@@ -13,6 +13,7 @@ pub mod gates;
 pub mod guard;
 pub mod held;
 pub mod hop;
+pub mod http2;
 pub mod inbound;
 pub mod intercept;
 pub mod links;

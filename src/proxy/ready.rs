@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use http::Uri;
 use http::request::Parts;
+use http::{HeaderName, Uri};
 
 use super::failure::Failure;
 use super::hop;
@@ -21,6 +21,7 @@ use crate::sign::target::{Host, Target};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::identity::TlsClient;
+use crate::upstream::lease::Trailers;
 
 /// What a request needs of its route, all of it there.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Ready<'l> {
     pub matched: Matched<'l>,
     /// The tenant, where the route asks for one.
     pub tenant: Option<String>,
+    /// Whether the worker takes trailers; whoever sends says so.
+    pub trailers: Trailers,
     credentials: &'l [Arc<CredentialState>],
 }
 
@@ -62,7 +65,16 @@ pub fn prepare<'l>(
     }
     let client = client(snapshot, matched.route, now)?;
     let credentials = &*snapshot.credentials;
-    Ok(Ready { route, index: matched.route, instances, client, tenant, matched, credentials })
+    Ok(Ready {
+        route,
+        index: matched.route,
+        instances,
+        client,
+        tenant,
+        trailers: Trailers::Unmentioned,
+        matched,
+        credentials,
+    })
 }
 
 fn client(snapshot: &Snapshot, route: usize, now: Timestamp) -> Result<Option<&Arc<TlsClient>>, Failure> {
@@ -124,6 +136,15 @@ impl Ready<'_> {
         for &index in &self.route.credentials {
             draft.strip(self.credentials[index].signer.slots(), twins);
         }
+    }
+
+    /// The headers that credentials fill: no trailer of the worker's may have such a name.
+    pub fn filled_headers(&self) -> impl Iterator<Item = HeaderName> {
+        let slots = self.route.credentials.iter().flat_map(|&index| self.credentials[index].signer.slots());
+        slots.filter_map(|slot| match slot {
+            Slot::Header(name) => Some(name.clone()),
+            Slot::Query(_) | Slot::Cookie(_) => None,
+        })
     }
 
     /// The Host that the upstream sees: the name matched by, and a port only where `upstream` names that host with one.

@@ -33,6 +33,8 @@ pub struct RoutePlan {
     pub identity: Option<usize>,
     /// Whether a signature covers the body.
     pub needs_body: bool,
+    /// Whether what a credential puts in depends on the request or its time.
+    pub needs_request: bool,
     /// Whether a credential uses random bytes.
     pub needs_random: bool,
 }
@@ -113,6 +115,7 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
     RoutePlan {
         identity,
         needs_body: signers().any(|signer| signer.needs_body()),
+        needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),
     }
 }
