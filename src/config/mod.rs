@@ -75,12 +75,15 @@ fn parse_owned(name: &str, text: String, folder: &Path, parts_from: usize) -> Lo
     if text.len() >= parts_from
         && let Some(config) = parts::read(&text, folder)
     {
-        return Loaded { source: source(text), config: Some(config), diagnostics: Vec::new() };
+        let source = source(text);
+        let config = Some(Config { mark: source.mark(), ..config });
+        return Loaded { source, config, diagnostics: Vec::new() };
     }
     let (config, diagnostics, masked) = whole(&text, folder);
     let failed = diagnostics.iter().any(|d| d.severity == Severity::Error);
     let source = source(source::masked(text, &masked));
-    Loaded { source, config: config.filter(|_| !failed), diagnostics: ordered(diagnostics) }
+    let config = config.filter(|_| !failed).map(|config| Config { mark: source.mark(), ..config });
+    Loaded { source, config, diagnostics: ordered(diagnostics) }
 }
 
 /// The configuration, what is wrong with it, and what must not be printed.
@@ -157,6 +160,7 @@ fn read(
     check::kinds(&routes, &credentials, egress_credential.as_ref(), &admin, &trust, mistakes);
     intercept::kinds(intercept.as_ref(), &credentials, mistakes);
     Some(Config {
+        mark: 0,
         listen,
         threads: sections::threads(&root.table("runtime")),
         log: sections::log(&root.table("log")),

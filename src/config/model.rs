@@ -3,6 +3,7 @@
 //! Every key here is documented in `docs/CONFIGURATION.md`. Durations and sizes are parsed;
 //! `None` stands for `"none"` or `"off"`.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct Spanned<T> {
 /// One checked `proxy.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// [`Source::mark`] of the text that it was made of.
+    pub mark: u64,
     /// `[listen]`
     pub listen: Listen,
     /// `[runtime] threads`; `None` is `"auto"`.
@@ -75,6 +78,15 @@ pub struct Source {
     pub text: String,
     /// Paths in the file are relative to this folder.
     pub folder: PathBuf,
+}
+
+impl Source {
+    /// Tells whether the text is still the same, without keeping it.
+    pub fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.text.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// A TCP address or a Unix socket.
