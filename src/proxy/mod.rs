@@ -9,6 +9,7 @@ pub mod callers;
 mod egress;
 pub mod failure;
 pub mod gate;
+pub mod gates;
 pub mod guard;
 pub mod held;
 pub mod hop;
