@@ -85,11 +85,15 @@ access_log {access}; tcp_nodelay on; keepalive_timeout 1h; keepalive_requests 10
 upstream origin {{ server 127.0.0.1:{s.upstream}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h; }}
 server {{
   listen 127.0.0.1:{s.port} backlog=4096;
-  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+  proxy_http_version 1.1;
   proxy_request_buffering {"on" if s.kind == "hmac" else "off"}; proxy_max_temp_file_size 0;
   proxy_ssl_server_name on; proxy_ssl_name {NAME}; proxy_ssl_verify on; proxy_ssl_trusted_certificate {s.ca}; proxy_ssl_protocols TLSv1.3;
   proxy_ssl_session_reuse on; {certificate}
-  location / {{ {location} proxy_pass https://origin; }}
+  location / {{
+    # All headers at this level: one that is set here hides those of the levels above.
+    proxy_set_header Connection ""; proxy_set_header Host $http_host; {location}
+    proxy_pass https://origin;
+  }}
 }} }}
 """)
     return ["nginx", "-p", s.folder, "-e", s.folder / "error.log", "-c", path]
@@ -211,7 +215,7 @@ def countersign(s):
         body = '[credential.origin]\nbearer = { secret = "shops/{tenant}" }\n' + route("origin", "{shop}.bench.example", "origin", 'tenant = "{shop}"\n')
     else:
         body = f"[credential.origin]\n{credential}" + route("origin", NAME, "origin")
-    intercept = '[intercept]\ndir = "public"\nkey_dir = "private"\nephemeral = true\n' if s.kind == "intercept" else ""
+    intercept = '[intercept]\ndir = "public"\nephemeral = true\n' if s.kind == "intercept" else ""
     path = s.write("proxy.toml", f"""[listen]
 proxy = ["127.0.0.1:{s.port}"]
 admin = "off"

@@ -76,7 +76,7 @@ class Session:
         command = peers.ALL[peer](setup)
         process = machine.Process(command, setup.folder, machine.CORES[0])
         self.running[peer] = (process, setup)
-        seconds = loads.first_answer(process, setup.port, peers.host(setup.many))
+        seconds = loads.first_answer(process, setup.port, peers.host(setup.many), self.ca(peer, setup))
         return process, seconds, machine.cpu(process.pids())[0]
 
     def end(self, peer):
@@ -106,10 +106,14 @@ class Session:
             for peer in list(self.running):
                 self.end(peer)
 
+    def ca(self, peer, setup):
+        """Where the CA of an intercepting peer is once it has started; None when it does not intercept here."""
+        name = peers.CA_OF_INTERCEPTION.get(peer) if setup.kind == "intercept" else None
+        return name and setup.folder / name
+
     def target(self, peer, **more):
         _, setup = self.running[peer]
-        ca = peers.CA_OF_INTERCEPTION.get(peer) if setup.kind == "intercept" else None
-        return Load(setup.port, peers.host(setup.many), connect=ca and setup.folder / ca, **more)
+        return Load(setup.port, peers.host(setup.many), connect=self.ca(peer, setup), **more)
 
     def cores(self, turn):
         """The proxies on one core, load and origin on the other; they change places."""
@@ -151,11 +155,13 @@ def slices(session, workload):
     seconds = 1 if w.many or not (w.own or w.post > 2**20 or w.path == "/blob") else 2
     seconds = 1 if session.brief else seconds
     with session.up(w.peers, w.kind, **more) as up:
+        sent = dict.fromkeys(up, 0)
+
         def send(peer, duration):
             target = session.target(peer, path=w.path, post=w.post, connections=w.connections)
-            if w.own:
-                return session.loader.own(target, duration)
-            return session.loader.wrk(target, duration)
+            result = session.loader.own(target, duration) if w.own else session.loader.wrk(target, duration)
+            sent[peer] += result["requests"]
+            return result
         session.cores(0)
         for peer in up if not session.brief else []:
             send(peer, 1)  # connections, caches and pools are warm afterwards
@@ -167,6 +173,10 @@ def slices(session, workload):
         for peer in up:
             pids = session.running[peer][0].pids()
             session.emit(peer=peer, resident_after=machine.memory(pids)[0], resident_most=machine.peak(pids))
+        for peer in up if w.log else []:
+            session.running[peer][0].end()  # writes what it still holds
+            lines = sum(path.read_bytes().count(b"\n") for path in session.running[peer][1].folder.glob("*.log") if path.name != "error.log")
+            session.emit(peer=peer, lines=lines / (sent[peer] or 1))
 
 
 def latency(session):
