@@ -104,7 +104,7 @@ fn lines(config: &Config, file: &str, expires: &str) -> String {
         "  Python with certifi only  pass verify=\"FILE\" to the client, or append FILE to `python -m certifi`".to_owned(),
         format!("  Node                      export NODE_EXTRA_CA_CERTS={file}   (adds to the public ones; HTTPS_PROXY by an agent, or NODE_USE_ENV_PROXY=1 from Node 24)"),
         format!("  Go                        export SSL_CERT_FILE={file}"),
-        format!("  Ruby                      export SSL_CERT_FILE={file}"),
+        format!("  Ruby                      export SSL_CERT_FILE={file} http_proxy=http://{proxy}   (net/http does not read HTTPS_PROXY, but this one for https too)"),
         format!("  PHP                       php -d curl.cainfo={file} -d openssl.cafile={file}"),
         format!("  Java                      keytool -importcert -noprompt -cacerts -storepass changeit -alias countersign -file {file}"),
         "                            and -Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT, which Java does not read from the environment".to_owned(),

@@ -235,7 +235,7 @@ static TIMEOUTS: Section = Section {
             "body",
             duration(MILLISECOND, DAY, Some("none")),
             Is("5m"),
-            "silence within a body; not in `text/event-stream`",
+            "silence within a body; not in `text/event-stream` and not in gRPC calls",
         ),
         key(
             "tunnel",

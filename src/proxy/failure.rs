@@ -132,6 +132,7 @@ impl From<UpstreamError> for Failure {
             Fault::Tls => Outcome::UpstreamTls,
             Fault::Protocol => Outcome::UpstreamProtocol,
             Fault::Timeout => Outcome::UpstreamTimeout,
+            Fault::Full => Outcome::Overloaded,
             Fault::Loop => Outcome::Loop,
             Fault::WorkerBody(WorkerBody::TooLarge) => {
                 let detail = "the request body is over limits.request_body of the route";

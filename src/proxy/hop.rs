@@ -1,11 +1,12 @@
 //! Headers that belong to one connection only (RFC 9110 section 7.6.1), and those that never leave.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName};
 
 use super::failure::Failure;
 use super::names::Names;
 use crate::sign::seal::looks_like;
+use crate::upstream::lease::Trailers;
 
 /// Names that frame or route a request: a twin with `_` could mean them to a sloppy server.
 const LOOK_ALIKES: [&str; 6] =
@@ -17,14 +18,17 @@ pub fn clean_request(headers: &mut HeaderMap, names: Names) -> Result<(), Failur
     if !names.any(Names::UNFIT | Names::EXPECT | Names::UNDERSCORE) {
         return Ok(());
     }
-    for name in connection_names(headers)? {
-        if name == TRANSFER_ENCODING {
-            return Err(Failure::bad_request("the Connection header lists Transfer-Encoding"));
+    if names.any(Names::CONNECTION) {
+        for name in connection_names(headers)? {
+            if name == TRANSFER_ENCODING {
+                return Err(Failure::bad_request("the Connection header lists Transfer-Encoding"));
+            }
+            // Framing is ours whatever Connection says.
+            if name != CONTENT_LENGTH {
+                headers.remove(name);
+            }
         }
-        // Framing is ours whatever Connection says.
-        if name != CONTENT_LENGTH {
-            headers.remove(name);
-        }
+        headers.remove(CONNECTION);
     }
     remove_where(headers, |name| {
         let text = name.as_str();
@@ -33,6 +37,21 @@ pub fn clean_request(headers: &mut HeaderMap, names: Names) -> Result<(), Failur
             || (text.contains('_') && LOOK_ALIKES.iter().any(|real| looks_like(text, real)))
     });
     Ok(())
+}
+
+/// Whether the worker takes trailers; asked before its headers are cleaned.
+pub fn trailers(headers: &HeaderMap) -> Trailers {
+    let mut words = headers.get_all(TE).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    match words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"trailers")) {
+        true => Trailers::Welcome,
+        false => Trailers::Unmentioned,
+    }
+}
+
+/// Whether this is a gRPC call, in which either side may be silent for as long as it likes.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    kind.and_then(|kind| kind.get(..16)).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
 }
 
 fn is_unfit(name: &HeaderName) -> bool {
@@ -51,15 +70,21 @@ pub fn clean_answer(headers: &mut HeaderMap, names: Names) {
         return;
     }
     // RFC 9112 section 6.3, rule 3: Transfer-Encoding has framed the answer, and the other must not be passed on.
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if names.any(Names::TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
     }
-    for name in connection_names(headers).unwrap_or_default() {
-        if name != CONTENT_LENGTH {
-            headers.remove(name);
+    if names.any(Names::CONNECTION) {
+        for name in connection_names(headers).unwrap_or_default() {
+            if name != CONTENT_LENGTH {
+                headers.remove(name);
+            }
         }
+        headers.remove(CONNECTION);
     }
-    remove_where(headers, is_unfit);
+    if names.any(Names::UPGRADE | Names::HOP | Names::OWN) {
+        remove_where(headers, is_unfit);
+    }
 }
 
 /// The headers that `Connection` names, `close` and `keep-alive` apart.
@@ -128,6 +153,22 @@ mod tests {
         ]);
         clean(&mut headers).unwrap();
         assert_eq!(headers, map(&[("x_api", "stays")]));
+    }
+
+    #[test]
+    fn te_is_read_in_every_spelling() {
+        assert_eq!(trailers(&map(&[("te", "deflate;q=0.5 , Trailers")])), Trailers::Welcome);
+        assert_eq!(trailers(&map(&[("te", "gzip"), ("te", "trailers")])), Trailers::Welcome);
+        assert_eq!(trailers(&map(&[("te", "trailers2, gzip")])), Trailers::Unmentioned);
+        assert_eq!(trailers(&map(&[])), Trailers::Unmentioned);
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        assert!(is_grpc(&map(&[("content-type", "application/grpc")])));
+        assert!(is_grpc(&map(&[("content-type", "Application/gRPC-Web+proto")])));
+        assert!(!is_grpc(&map(&[("content-type", "application/json")])));
+        assert!(!is_grpc(&map(&[])));
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn destination(key: &OriginKey, client: Option<&Arc<TlsClient>>, egress: Option<
     let security = match client.zip(key.server_name.as_deref()) {
         None => Security::Plain,
         Some((client, name)) => match crate::tls::server_name(name) {
-            Ok(name) => Security::Tls(client.config.clone(), name),
+            Ok(name) => Security::Tls(client.clone(), name),
             Err(_) => Security::Impossible,
         },
     };

@@ -66,7 +66,7 @@ impl Names {
             | "proxy-authorization"
             | "http2-settings" => Self::HOP,
             other if other.starts_with("countersign-") => Self::OWN,
-            other if other.contains('_') => Self::UNDERSCORE,
+            other if other.bytes().any(|byte| byte == b'_') => Self::UNDERSCORE,
             _ => Self(0),
         }
     }

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use http::Uri;
 use http::request::Parts;
+use http::{HeaderName, Uri};
 
 use super::failure::Failure;
 use super::hop;
@@ -21,6 +21,7 @@ use crate::sign::target::{Host, Target};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::Instance;
 use crate::snapshot::identity::TlsClient;
+use crate::upstream::lease::Trailers;
 
 /// What a request needs of its route, all of it there.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Ready<'l> {
     pub matched: Matched<'l>,
     /// The tenant, where the route asks for one.
     pub tenant: Option<String>,
+    /// Whether the worker takes trailers; whoever sends says so.
+    pub trailers: Trailers,
     slots: &'l [Slot],
 }
 
@@ -62,7 +65,16 @@ pub fn prepare<'l>(
     }
     let client = client(snapshot, matched.route, now)?;
     let slots = &*snapshot.plan.routes[matched.route].slots;
-    Ok(Ready { route, index: matched.route, instances, client, tenant, matched, slots })
+    Ok(Ready {
+        route,
+        index: matched.route,
+        instances,
+        client,
+        tenant,
+        trailers: Trailers::Unmentioned,
+        matched,
+        slots,
+    })
 }
 
 fn client(snapshot: &Snapshot, route: usize, now: Timestamp) -> Result<Option<&Arc<TlsClient>>, Failure> {
@@ -117,6 +129,14 @@ impl Ready<'_> {
         }
         draft.strip(self.slots, twins);
         Ok(draft)
+    }
+
+    /// The headers that credentials fill: no trailer of the worker's may have such a name.
+    pub fn filled_headers(&self) -> impl Iterator<Item = HeaderName> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Header(name) => Some(name.clone()),
+            Slot::Query(_) | Slot::Cookie(_) => None,
+        })
     }
 
     /// The Host that the upstream sees: the name matched by, and a port only where `upstream` names that host with one.

@@ -99,7 +99,10 @@ async fn pass(
         tally.shares = take_shares(proxy, live, matched.route)?;
         return Err(stand_in::answer(proxy, &live.snapshot.plan, &matched, &parts, body, tally).await);
     }
-    let ready = prepare(&live.snapshot, matched, &parts, proxy.clock.now())?;
+    let mut ready = prepare(&live.snapshot, matched, &parts, proxy.clock.now())?;
+    if names.any(Names::HOP) {
+        ready.trailers = hop::trailers(&parts.headers);
+    }
     tally.tenant.clone_from(&ready.tenant);
     tally.shares = take_shares(proxy, live, ready.index)?;
     let way_back = WayBack::new(&ready.matched, &inbound, &parts);
@@ -181,7 +184,8 @@ async fn take_body(
         tally.progress.finish();
         return Ok(Outgoing::Streamed(RequestBody::Empty));
     }
-    let mut streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
+    let streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
+    let mut streamed = streamed.without_trailers(ready.filled_headers());
     if asking == Asking::Needed {
         draft.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
         streamed = streamed.when_asked();
@@ -295,7 +299,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// One attempt; a second connection only when a used one turned out to be closed and nothing was sent.
+    /// One attempt; again only where nothing was sent or processed: a used connection turned out to be closed, or a
+    /// shared one refused the request (RFC 9113 section 8.7).
     async fn once(
         &self,
         mut draft: Draft,
@@ -305,10 +310,11 @@ impl Attempt<'_> {
         tally: &mut Tally,
     ) -> Result<Answer, Failure> {
         let timeouts = &self.ready.route.timeouts;
-        let patience = Patience { response: timeouts.response, body: timeouts.body };
+        let body_silence = if hop::is_grpc(&draft.headers) { None } else { timeouts.body };
+        let patience = Patience { response: timeouts.response, body: body_silence };
         // A handshake takes a connection of its own.
         let handshake = draft.headers.contains_key(UPGRADE);
-        let mut freshness = if handshake { Freshness::New } else { Freshness::Any };
+        let mut freshness = if handshake { Freshness::Http1 } else { Freshness::Any };
         if let Some(bytes) = signed {
             tally.progress.finish();
             if tally.attempts == 0 {
@@ -324,21 +330,21 @@ impl Attempt<'_> {
             if lease.peer_is_local() {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
-            let used = lease.was_used();
+            let next = lease.after_refusal(freshness);
             let request = self.seal(draft, signed, values)?.into_request(body);
             let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
             tally.upstream_begins();
             let progress = tally.progress.clone();
-            let sent = lease.send(request, &progress, patience).await;
+            let sent = lease.send(request, &progress, patience, self.ready.trailers).await;
             tally.upstream_ends();
             match sent {
                 Ok(answer) => return Ok(answer),
-                Err(failed) => match failed.unsent {
-                    Some(request) if used && freshness == Freshness::Any => {
-                        freshness = Freshness::New;
+                Err(failed) => match failed.unsent.zip(next) {
+                    Some((request, next)) => {
+                        freshness = next;
                         (draft, body) = self.unseal(*request)?;
                     }
-                    _ => return Err(failed.error.into()),
+                    None => return Err(failed.error.into()),
                 },
             }
         }

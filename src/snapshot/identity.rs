@@ -3,8 +3,8 @@
 //! A new identity is a new [`TlsClient`] with its own session store, so that no session of the old
 //! one is ever resumed; the old one is marked as retired, and the pool closes its connections.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustls::ClientConfig;
 
@@ -98,6 +98,8 @@ pub struct TlsClient {
     id: u64,
     /// For new connections.
     pub config: Arc<ClientConfig>,
+    /// For those that must speak HTTP/1.1; made when the first is asked for.
+    http1: OnceLock<Arc<ClientConfig>>,
     /// The end of the client certificate.
     pub not_after: Option<Timestamp>,
     retired: AtomicBool,
@@ -107,6 +109,12 @@ impl TlsClient {
     /// Unique in the process.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// For new connections that must speak HTTP/1.1, such as those of a WebSocket. The sessions that it keeps
+    /// end with this identity, as the others do.
+    pub fn http1_config(&self) -> &Arc<ClientConfig> {
+        self.http1.get_or_init(|| tls::http1_only(&self.config))
     }
 
     /// Whether a newer identity has replaced it.
@@ -225,6 +233,7 @@ impl IdentityState {
         Some(Arc::new(TlsClient {
             id: next_id(),
             config,
+            http1: OnceLock::new(),
             not_after: pair.map(|pair| pair.not_after()),
             retired: AtomicBool::new(false),
         }))

@@ -13,6 +13,11 @@ use super::{Identity, Pin, Roots, TlsFailure, provider};
 /// TLS sessions that one configuration keeps for resumption.
 const SESSIONS: usize = 64;
 
+/// HTTP/2 over TLS by ALPN (RFC 9113 section 3.1).
+pub const HTTP_2: &[u8] = b"h2";
+/// HTTP/1.1 by ALPN (RFC 7301 section 6).
+const HTTP_1_1: &[u8] = b"http/1.1";
+
 /// The oldest version of TLS that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TlsVersion {
@@ -27,8 +32,8 @@ pub enum TlsVersion {
 #[error("neither a DNS name nor an IP address")]
 pub struct NotAServerName;
 
-/// A configuration for one identity and one set of roots: always verifies, offers `http/1.1`,
-/// sends no early data. Each call makes a session store of its own, so that a session which an
+/// A configuration for one identity and one set of roots: always verifies, offers HTTP/2 and
+/// `http/1.1`, sends no early data. Each call makes a session store of its own, so that a session which an
 /// old identity began is never resumed under a new one: one call for each generation. With `pins`,
 /// the chain must contain one of these keys as well; an empty list pins nothing.
 pub fn client_config(
@@ -54,10 +59,19 @@ pub fn client_config(
         Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     config.enable_early_data = false;
     Ok(Arc::new(config))
+}
+
+/// The same identity, roots and pins for connections that must speak HTTP/1.1. It has a session store of its own:
+/// a session belongs to one configuration, and ends with it.
+pub fn http1_only(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Arc::new(config)
 }
 
 /// The name to put into SNI and to look for in the upstream's certificate: a DNS name (a dot at

@@ -253,7 +253,8 @@ fn no_session_of_an_old_identity_is_resumed() {
 fn the_oldest_version_is_kept_and_the_offer_is_http_1_1() {
     let ours = Authority::new();
     let modern = client_config(&ours.roots(), None, TlsVersion::V1_3, &[]).unwrap();
-    assert_eq!(modern.alpn_protocols, [b"http/1.1".to_vec()]);
+    assert_eq!(modern.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+    assert_eq!(http1_only(&modern).alpn_protocols, [b"http/1.1".to_vec()]);
     assert!(!modern.enable_early_data);
     let (cert, key) = ours.issue("api.example", 2100);
     let chain = Chain::parse(&secret(cert)).unwrap().certificates().to_vec();

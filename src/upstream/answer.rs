@@ -10,14 +10,21 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{Fault, UpstreamError, classify};
-use super::lease::{Lease, Tunnel};
+use super::http1::{OneUse, Tunnel};
+use super::http2::Download;
+use super::trailers;
 
-/// An upstream's body as it streams down.
+/// An upstream's body as it streams down, trailers at its end included (without those that may not pass).
 #[derive(Debug)]
 pub struct AnswerBody {
-    incoming: Incoming,
-    lease: Option<Lease>,
+    source: Source,
     silence: Option<Silence>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Http1 { incoming: Incoming, one: Option<OneUse> },
+    Http2(Box<Download>),
 }
 
 /// Watches for silence without touching the timer for every frame.
@@ -29,28 +36,70 @@ struct Silence {
 }
 
 impl AnswerBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, idle: Option<Duration>) -> Self {
-        let silence = idle.map(|limit| Silence { limit, last: Instant::now(), timer: None });
-        let mut body = Self { incoming, lease: Some(lease), silence };
-        if body.incoming.is_end_stream() {
-            body.finish();
-        }
-        body
+    pub(super) fn http1(incoming: Incoming, one: OneUse, idle: Option<Duration>) -> Self {
+        let mut source = Source::Http1 { incoming, one: Some(one) };
+        source.finish_at_end();
+        Self { source, silence: idle.map(Silence::new) }
+    }
+
+    pub(super) fn http2(download: Download, idle: Option<Duration>) -> Self {
+        Self { source: Source::Http2(Box::new(download)), silence: idle.map(Silence::new) }
     }
 
     /// After a 101: there is no body, and the connection is for [`AnswerBody::into_tunnel`].
-    pub(super) fn switched(incoming: Incoming, lease: Lease) -> Self {
-        Self { incoming, lease: Some(lease), silence: None }
+    pub(super) fn switched(incoming: Incoming, one: OneUse) -> Self {
+        Self { source: Source::Http1 { incoming, one: Some(one) }, silence: None }
     }
 
     /// The connection behind an answer 101; nothing after any other.
     pub fn into_tunnel(mut self) -> Option<Tunnel> {
-        self.lease.take()?.into_tunnel()
+        match &mut self.source {
+            Source::Http1 { one, .. } => one.take()?.into_tunnel(),
+            Source::Http2(_) => None,
+        }
+    }
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        match self {
+            Self::Http2(download) => download.poll_frame(cx),
+            Self::Http1 { incoming, one } => {
+                if let Some(one) = one.as_mut() {
+                    one.drive(cx);
+                }
+                let polled = Pin::new(incoming).poll_frame(cx);
+                if let Poll::Ready(Some(Err(error))) = &polled {
+                    *one = None;
+                    return Poll::Ready(Some(Err(classify(error, "reading the answer"))));
+                }
+                polled.map(|frame| frame?.ok().map(Ok))
+            }
+        }
     }
 
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1 { incoming, .. } => incoming.is_end_stream(),
+            Self::Http2(download) => download.is_end_stream(),
+        }
+    }
+
+    /// The end was read: an HTTP/1.1 connection goes back to the pool.
     fn finish(&mut self) {
-        if let Some(mut lease) = self.lease.take() {
-            lease.give_back();
+        match self {
+            Self::Http1 { one, .. } => {
+                if let Some(mut one) = one.take() {
+                    one.give_back();
+                }
+            }
+            Self::Http2(download) => download.finish(),
+        }
+    }
+
+    fn finish_at_end(&mut self) {
+        if self.is_end_stream() {
+            self.finish();
         }
     }
 }
@@ -61,32 +110,27 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
-        if let Some(lease) = this.lease.as_mut() {
-            lease.drive(cx);
-        }
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        match this.source.poll_frame(cx) {
             Poll::Ready(None) => {
-                this.finish();
+                this.source.finish();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Ok(frame))) => {
-                // Trailers are hop by hop here and not passed on; they are the end of the body.
-                if frame.is_trailers() {
-                    this.finish();
-                    return Poll::Ready(None);
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => {
+                    if let Some(silence) = this.silence.as_mut() {
+                        silence.last = Instant::now();
+                    }
+                    this.source.finish_at_end();
+                    Poll::Ready(Some(Ok(Frame::data(data))))
                 }
-                if let Some(silence) = this.silence.as_mut() {
-                    silence.last = Instant::now();
+                Err(frame) => {
+                    // They are the end of the body.
+                    this.source.finish();
+                    let fields = frame.into_trailers().unwrap_or_default();
+                    Poll::Ready(trailers::of_answer(fields).transpose().map(|fields| fields.map(Frame::trailers)))
                 }
-                if this.incoming.is_end_stream() {
-                    this.finish();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.lease = None;
-                Poll::Ready(Some(Err(classify(&error, "reading the answer"))))
-            }
+            },
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Pending => match this.silence.as_mut() {
                 Some(silence) => silence.poll(cx).map(|error| Some(Err(error))),
                 None => Poll::Pending,
@@ -95,23 +139,28 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Http1 { incoming, .. } => incoming.size_hint(),
+            Source::Http2(download) => download.size_hint(),
+        }
     }
 }
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.finish();
-        }
+        self.source.finish_at_end();
     }
 }
 
 impl Silence {
+    fn new(limit: Duration) -> Self {
+        Self { limit, last: Instant::now(), timer: None }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamError> {
         loop {
             let due = self.last + self.limit;

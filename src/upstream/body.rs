@@ -8,11 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::error::WorkerBody;
+use super::trailers;
 
 /// How long a body waits for an upstream that does not ask for it.
 pub const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ pub struct Streamed {
     incoming: Incoming,
     progress: Arc<Progress>,
     limit: u64,
+    /// Names that no trailer may have.
+    forbidden: Box<[HeaderName]>,
     /// Runs while the upstream has not asked for the body (`Expect: 100-continue`).
     unasked: Option<Pin<Box<Sleep>>>,
 }
@@ -112,7 +116,12 @@ pub struct WorkerBodyError;
 impl Streamed {
     /// Passes on at most `limit` bytes of `incoming`.
     pub fn new(incoming: Incoming, progress: Arc<Progress>, limit: Option<u64>) -> Self {
-        Self { incoming, progress, limit: limit.unwrap_or(u64::MAX), unasked: None }
+        Self { incoming, progress, limit: limit.unwrap_or(u64::MAX), forbidden: [].into(), unasked: None }
+    }
+
+    /// The same, and no trailer with one of these names goes up: where a credential stands.
+    pub fn without_trailers(self, forbidden: impl IntoIterator<Item = HeaderName>) -> Self {
+        Self { forbidden: forbidden.into_iter().collect(), ..self }
     }
 
     /// The same for a worker that waits for `100 Continue`: its body is asked for when the upstream does, or
@@ -133,7 +142,7 @@ impl Streamed {
         Poll::Ready(())
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, WorkerBodyError>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WorkerBodyError>>> {
         ready!(self.poll_asked(cx));
         loop {
             let polled = Pin::new(&mut self.incoming).poll_frame(cx);
@@ -146,8 +155,16 @@ impl Streamed {
                 self.progress.fail(WorkerBody::Broken);
                 return Poll::Ready(Some(Err(WorkerBodyError)));
             };
-            // A trailer must never set or override a header that was checked: trailers end here.
-            let Ok(data) = frame.into_data() else { continue };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) => {
+                    let fields = frame.into_trailers().unwrap_or_default();
+                    // They are the end of the body.
+                    let Some(fields) = trailers::of_request(fields, &self.forbidden) else { continue };
+                    self.progress.finish();
+                    return Poll::Ready(Some(Ok(Frame::trailers(fields))));
+                }
+            };
             let total = self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
             if total > self.limit {
                 self.progress.fail(WorkerBody::TooLarge);
@@ -156,7 +173,27 @@ impl Streamed {
             if self.incoming.is_end_stream() {
                 self.progress.finish();
             }
-            return Poll::Ready(Some(Ok(data)));
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+}
+
+impl RequestBody {
+    /// The same once more, where it is not streamed.
+    pub(super) fn spare(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Held(bytes) => Some(Self::Held(bytes.clone())),
+            Self::Streamed(_) => None,
+        }
+    }
+
+    /// The next part, trailers included; only HTTP/2 upstreams get those.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WorkerBodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(streamed) => streamed.poll_next(cx),
         }
     }
 }
@@ -166,10 +203,13 @@ impl Body for RequestBody {
     type Error = WorkerBodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed(streamed) => streamed.poll_data(cx).map(|next| next.map(|data| data.map(Frame::data))),
+        let this = self.get_mut();
+        loop {
+            match ready!(this.poll_next(cx)) {
+                // The library would write them: towards HTTP/1.1 they end here.
+                Some(Ok(frame)) if frame.is_trailers() => {}
+                next => return Poll::Ready(next),
+            }
         }
     }
 

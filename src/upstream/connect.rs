@@ -16,6 +16,8 @@ use super::egress::Egress;
 use super::error::{Fault, UpstreamError, find_cause, io_words};
 use super::resolve::Resolver;
 use super::stream::Stream;
+use crate::snapshot::identity::TlsClient;
+use crate::tls::HTTP_2;
 
 /// RFC 8305 section 5: the pause before the next address is tried beside the first.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -42,10 +44,51 @@ pub struct Destination {
 pub enum Security {
     /// `http://`
     Plain,
-    /// `https://`: parameters and the name to verify.
-    Tls(Arc<ClientConfig>, ServerName<'static>),
+    /// `https://`: who we are there and the name to verify.
+    Tls(Arc<TlsClient>, ServerName<'static>),
     /// `https://` with a name that no certificate can have: every connection fails.
     Impossible,
+}
+
+/// The protocols that an upstream may choose from (ALPN, RFC 7301). Without TLS it is HTTP/1.1 always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// HTTP/2, else HTTP/1.1.
+    Both,
+    /// HTTP/1.1, for what HTTP/2 cannot carry.
+    Http1,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, also where the upstream did not choose.
+    Http1,
+    /// HTTP/2
+    Http2,
+}
+
+/// Until when a connection must be there; the whole time is for the words of the error.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectLimit {
+    /// `timeouts.connect`
+    pub whole: Duration,
+    /// When that is over.
+    pub deadline: Instant,
+}
+
+impl ConnectLimit {
+    /// Beginning now.
+    pub fn from_now(whole: Duration) -> Self {
+        Self { whole, deadline: Instant::now() + whole }
+    }
+
+    /// There is no connection in time.
+    pub(super) fn exceeded(&self, destination: &Destination) -> UpstreamError {
+        let (Destination { host, port, .. }, limit) = (destination, self.whole);
+        let why = format!("no connection to {host}:{port} within {limit:?} (timeouts.connect)");
+        UpstreamError::new(Fault::Timeout, why)
+    }
 }
 
 /// A connection and where it leads.
@@ -53,6 +96,8 @@ pub enum Security {
 pub struct Connected {
     /// The bytes.
     pub stream: Stream,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// The very address used; the egress proxy's, where the way leads through one.
     pub peer: SocketAddr,
     /// Whether the upstream is on this machine or in a private network.
@@ -62,23 +107,21 @@ pub struct Connected {
 /// Connects within `limit`. `refuse` says of an address why it must not be used.
 pub async fn connect(
     destination: &Destination,
+    offer: Offer,
     resolver: &Resolver,
-    limit: Duration,
+    limit: ConnectLimit,
     refuse: impl Fn(SocketAddr, Naming) -> Option<UpstreamError>,
 ) -> Result<Connected, UpstreamError> {
-    let Destination { host, port, .. } = destination;
-    let deadline = Instant::now() + limit;
-    match timeout_at(deadline, connect_unbounded(destination, resolver, deadline, refuse)).await {
+    let deadline = limit.deadline;
+    match timeout_at(deadline, connect_unbounded(destination, offer, resolver, deadline, refuse)).await {
         Ok(done) => done,
-        Err(_elapsed) => Err(UpstreamError::new(
-            Fault::Timeout,
-            format!("no connection to {host}:{port} within {limit:?} (timeouts.connect)"),
-        )),
+        Err(_elapsed) => Err(limit.exceeded(destination)),
     }
 }
 
 async fn connect_unbounded(
     destination: &Destination,
+    offer: Offer,
     resolver: &Resolver,
     deadline: Instant,
     refuse: impl Fn(SocketAddr, Naming) -> Option<UpstreamError>,
@@ -99,13 +142,23 @@ async fn connect_unbounded(
     tcp.set_nodelay(true).ok(); // only a matter of speed
     let stream = match &destination.security {
         Security::Plain => Stream::Plain(tcp),
-        Security::Tls(config, name) => Stream::Tls(Box::new(handshake(config, name, tcp).await?)),
+        Security::Tls(client, name) => {
+            let config = match offer {
+                Offer::Both => &client.config,
+                Offer::Http1 => client.http1_config(),
+            };
+            Stream::Tls(Box::new(handshake(config, name, tcp).await?))
+        }
         Security::Impossible => {
             let why = format!("{host} is no name that a certificate can have");
             return Err(UpstreamError::new(Fault::Tls, why));
         }
     };
-    Ok(Connected { stream, peer, is_local })
+    let protocol = match &stream {
+        Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(HTTP_2) => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    Ok(Connected { stream, protocol, peer, is_local })
 }
 
 /// A tunnel through the egress proxy. It resolves the name; what can be checked here is an address.

@@ -9,12 +9,14 @@ pub enum Fault {
     Unreachable,
     /// Name, chain, version, pin, or a client certificate that the upstream refused.
     Tls,
-    /// What came back is not HTTP/1.1.
+    /// What came back is not HTTP.
     Protocol,
     /// A timeout of the route.
     Timeout,
     /// An address that is never connected to; trying again changes nothing.
     Forbidden,
+    /// As many requests as the pool carries to one upstream are under way.
+    Full,
     /// The address is one of this process's own listeners.
     Loop,
     /// The worker's own body failed or stalled; no fault of the upstream.

@@ -1,126 +1,28 @@
-//! One connection for one request. The holder drives the connection: there is no task behind it.
+//! A way to the upstream for one request: an HTTP/1.1 connection, or a stream of an HTTP/2 connection.
+//!
+//! Callers: `proxy`, which gets one from [`super::pool::Pool::checkout`].
 
-use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::UPGRADE;
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep, sleep_until};
+use http::{Request, Response};
 
 use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody};
-use super::connect::Connected;
-use super::error::{Fault, UpstreamError, WorkerBody, classify};
-use super::pool::Origin;
-use super::stream::Stream;
+use super::error::UpstreamError;
+use super::http1::OneUse;
+pub use super::http1::Tunnel;
+use super::http2::StreamUse;
+use super::pool::Freshness;
 
-/// Bytes of an answer's head at most, and of the buffer that reads its body.
-const READ_BUFFER: usize = 64 * 1024;
-/// Interim answers (1xx) of one request at most.
-const INTERIM_ANSWERS: u32 = 32;
-
-/// The library's side of a connection, which moves only when it is polled. Gone once it has ended: polled
-/// again it would go on in the middle of a message, and while it is there a request that it never took waits.
-struct Driver {
-    http: Option<Pin<Box<Http>>>,
-    at_end: AtEnd,
-    /// What is left of it, where that was asked for.
-    ended: Option<Pin<Box<Http>>>,
-}
-
-type Http = http1::Connection<TokioIo<Stream>, RequestBody>;
-
-/// What becomes of a connection that is no HTTP any more.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum AtEnd {
-    Drop,
-    /// After a 101 its bytes are a tunnel.
-    Keep,
-}
-
-impl Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        let Some(connection) = self.http.as_mut() else { return Poll::Ready(Ok(())) };
-        let polled = connection.as_mut().poll(cx);
-        if polled.is_ready() {
-            let ended = self.http.take();
-            self.ended = ended.filter(|_| self.at_end == AtEnd::Keep);
-        }
-        polled
-    }
-}
-
-/// An open HTTP/1.1 connection.
-pub struct Connection {
-    sender: SendRequest<RequestBody>,
-    driver: Driver,
-    peer: SocketAddr,
-    is_local: bool,
-    opened: Instant,
-    keep_alive: Option<Duration>,
-    used: bool,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Connection({})", self.peer)
-    }
-}
-
-impl Connection {
-    /// Prepares a fresh connection for requests.
-    pub(super) async fn open(connected: Connected) -> Result<Self, UpstreamError> {
-        // The library's own bound of 100 headers stands: with another one it allocates for every head.
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(READ_BUFFER)
-            .handshake(TokioIo::new(connected.stream))
-            .await
-            .map_err(|error| classify(&error, "opening the connection"))?;
-        Ok(Self {
-            sender,
-            driver: Driver { http: Some(Box::pin(driver)), at_end: AtEnd::Drop, ended: None },
-            peer: connected.peer,
-            is_local: connected.is_local,
-            opened: Instant::now(),
-            keep_alive: None,
-            used: false,
-        })
-    }
-
-    pub(super) fn opened(&self) -> Instant {
-        self.opened
-    }
-
-    pub(super) fn keep_alive(&self) -> Option<Duration> {
-        self.keep_alive
-    }
-
-    /// Reads what arrived meanwhile; `false` when the connection cannot take a request any more.
-    pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driver.poll(cx).is_pending() && self.sender.is_ready()
-    }
-
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.driver.poll(cx)
-    }
-}
-
-/// A connection in use. Dropping it closes the connection, unless the answer was read to its end.
+/// What one request is sent on.
 #[derive(Debug)]
-pub struct Lease {
-    connection: Option<Box<Connection>>,
-    origin: Arc<Origin>,
-    unused_for: Duration,
+pub struct Lease(Way);
+
+#[derive(Debug)]
+enum Way {
+    Http1(OneUse),
+    Http2(StreamUse),
 }
 
 /// How long to wait for what.
@@ -132,258 +34,70 @@ pub struct Patience {
     pub body: Option<Duration>,
 }
 
+/// Whether the worker takes trailers (`TE: trailers`, RFC 9110 section 10.1.4). HTTP/2 upstreams are told, since
+/// gRPC servers insist; towards HTTP/1.1 the field is hop by hop and ends here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// It said so.
+    Welcome,
+    /// It did not.
+    Unmentioned,
+}
+
 /// The answer's head came.
 pub type Answer = Response<AnswerBody>;
 
-/// A request that failed, and the request itself where nothing of it was sent.
+/// A request that failed, and the request itself where it may be repeated.
 #[derive(Debug)]
 pub struct SendFailure {
     /// Why.
     pub error: UpstreamError,
-    /// The whole request, when not one byte of it was sent.
+    /// The whole request, when not one byte of it was sent, or when the upstream says that it did not process any
+    /// of it (RFC 9113 section 8.7) and its body is still whole.
     pub unsent: Option<Box<Request<RequestBody>>>,
 }
 
-/// A connection that has become a tunnel. It is counted as active until it is dropped, and never pooled.
-#[derive(Debug)]
-pub struct Tunnel {
-    /// What comes from and goes to the upstream.
-    pub stream: Stream,
-    /// What it has sent behind the head of its answer.
-    pub early: Bytes,
-    _lease: Lease,
-}
-
 impl Lease {
-    pub(super) fn new(connection: Box<Connection>, origin: Arc<Origin>, unused_for: Duration) -> Self {
-        origin.count_active();
-        Self { connection: Some(connection), origin, unused_for }
+    pub(super) fn http1(one: OneUse) -> Self {
+        Self(Way::Http1(one))
+    }
+
+    pub(super) fn http2(stream: StreamUse) -> Self {
+        Self(Way::Http2(stream))
     }
 
     /// Whether the peer is on this machine or in a private network.
     pub fn peer_is_local(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.is_local)
+        match &self.0 {
+            Way::Http1(one) => one.peer_is_local(),
+            Way::Http2(stream) => stream.peer_is_local(),
+        }
     }
 
-    /// Whether an earlier request used the same connection.
-    pub fn was_used(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.used)
+    /// What to ask the pool for when a request that was sent on this comes back whole; nothing when that would be
+    /// once too often. `asked` is what this one was got by. An HTTP/1.1 connection that was never used tells
+    /// enough about its upstream. One HTTP/2 connection can refuse many requests at one time (GOAWAY), and so can
+    /// the next that they share: the last attempt has a connection of its own, where it is the first.
+    pub fn after_refusal(&self, asked: Freshness) -> Option<Freshness> {
+        match (&self.0, asked) {
+            (Way::Http1(one), Freshness::Any | Freshness::Other) if one.was_used() => Some(Freshness::New),
+            (Way::Http2(_), Freshness::Any) => Some(Freshness::Other),
+            (Way::Http2(_), Freshness::Other) => Some(Freshness::New),
+            _ => None,
+        }
     }
 
     /// Sends a request and waits for the head of its answer. The body's `progress` is what `request` carries.
     pub async fn send(
-        mut self,
-        mut request: Request<RequestBody>,
+        self,
+        request: Request<RequestBody>,
         progress: &Arc<Progress>,
         patience: Patience,
+        trailers: Trailers,
     ) -> Result<Answer, SendFailure> {
-        let Some(connection) = self.connection.as_mut() else {
-            return Err(SendFailure { error: closed(), unsent: Some(Box::new(request)) });
-        };
-        let interim = Arc::new(AtomicU32::new(0));
-        let (counter, asked) = (interim.clone(), progress.clone());
-        hyper::ext::on_informational(&mut request, move |head| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            if head.status() == http::StatusCode::CONTINUE {
-                asked.ask();
-            }
-        });
-        connection.used = true;
-        let protocol = request.headers().get(UPGRADE).cloned();
-        let mut response = pin!(connection.sender.try_send_request(request));
-        let driver = &mut connection.driver;
-        let mut watch = Watch::new(patience);
-        if protocol.is_some() {
-            driver.at_end = AtEnd::Keep;
-        }
-        let outcome = poll_fn(|cx| {
-            let driven = driver.poll(cx);
-            // First of all: one read can bring any number of them, and the answer behind them.
-            if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
-                let why = format!("over {INTERIM_ANSWERS} interim answers");
-                return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
-            }
-            let mut answer = response.as_mut().poll(cx);
-            if answer.is_pending() && driven.is_ready() {
-                // Ended without an answer: only now does the library say so.
-                driver.ended = None;
-                answer = response.as_mut().poll(cx);
-            }
-            if let Poll::Ready(answer) = answer {
-                return Poll::Ready(answer.map_err(|failed| failed_send(failed, progress)));
-            }
-            if let Poll::Ready(Err(error)) = driven {
-                return Poll::Ready(Err(no_answer(classify(&error, "waiting for the answer"), progress)));
-            }
-            watch.poll(cx, progress).map(|error| Err(no_answer(error, progress)))
-        })
-        .await?;
-        if outcome.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return self.switched(outcome, protocol.as_ref());
-        }
-        if protocol.is_some() {
-            // Whoever asked for a tunnel has a connection of its own.
-            self.unused_for = Duration::ZERO;
-            if let Some(connection) = self.connection.as_mut() {
-                (connection.driver.at_end, connection.driver.ended) = (AtEnd::Drop, None);
-            }
-        }
-        Ok(self.answered(outcome, patience))
-    }
-
-    /// A 101: the connection is no HTTP any more, once the library has let go of it.
-    fn switched(self, response: Response<Incoming>, asked: Option<&HeaderValue>) -> Result<Answer, SendFailure> {
-        let refused = |why: &str| Err(SendFailure { error: UpstreamError::new(Fault::Protocol, why), unsent: None });
-        let Some(asked) = asked else { return refused("the upstream switched protocols without being asked") };
-        let mut named = response.headers().get_all(UPGRADE).iter();
-        let same = named.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(asked.as_bytes()));
-        if !same || named.next().is_some() {
-            return refused("the upstream switched to another protocol than it was asked for");
-        }
-        if self.connection.as_ref().is_none_or(|connection| connection.driver.ended.is_none()) {
-            return refused("the upstream switched protocols before the whole request was sent");
-        }
-        let (head, body) = response.into_parts();
-        Ok(Response::from_parts(head, AnswerBody::switched(body, self)))
-    }
-
-    /// The bytes of the connection after a 101, with those that were read behind its head.
-    pub(super) fn into_tunnel(mut self) -> Option<Tunnel> {
-        let connection = self.connection.take()?;
-        let parts = Pin::into_inner(connection.driver.ended?).into_parts();
-        Some(Tunnel { stream: parts.io.into_inner(), early: parts.read_buf, _lease: self })
-    }
-
-    fn answered(mut self, response: Response<Incoming>, patience: Patience) -> Answer {
-        if let Some(connection) = self.connection.as_mut() {
-            connection.keep_alive = promised_keep_alive(response.headers());
-        }
-        let endless = is_event_stream(response.headers());
-        let (head, body) = response.into_parts();
-        let idle = if endless { None } else { patience.body };
-        Response::from_parts(head, AnswerBody::new(body, self, idle))
-    }
-
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = self.connection.as_mut() {
-            // An error shows in the body, which is polled next.
-            let _ = connection.drive(cx);
+        match self.0 {
+            Way::Http1(one) => one.send(request, progress, patience).await,
+            Way::Http2(stream) => stream.send(request, progress, patience, trailers).await,
         }
     }
-
-    /// Gives the connection back after the answer's end, if it can take another request.
-    pub(super) fn give_back(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        // The end of the body may still be in the state machine: turn it once or twice without waiting.
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..2 {
-            if connection.drive(&mut cx).is_ready() {
-                return;
-            }
-            if connection.sender.is_ready() {
-                self.origin.put_idle(connection, self.unused_for);
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.origin.uncount_active();
-    }
-}
-
-/// The two clocks of a request that has no answer yet: silence in the body, then the wait for the head.
-struct Watch {
-    patience: Patience,
-    timer: Option<Pin<Box<Sleep>>>,
-    body_done: bool,
-    seen: u64,
-    /// When the body moved last, then when it was done.
-    since: Instant,
-}
-
-impl Watch {
-    fn new(patience: Patience) -> Self {
-        Self { patience, timer: None, body_done: false, seen: 0, since: Instant::now() }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Poll<UpstreamError> {
-        if !self.body_done {
-            let now = progress.bytes();
-            if progress.is_done() {
-                (self.body_done, self.timer, self.since) = (true, None, Instant::now());
-            } else if now != self.seen || progress.is_held_back() {
-                (self.seen, self.since) = (now, Instant::now());
-            }
-        }
-        let limit = if self.body_done { self.patience.response } else { self.patience.body };
-        let Some(limit) = limit else { return Poll::Pending };
-        loop {
-            let due = self.since + limit;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if Instant::now() >= due {
-                return Poll::Ready(if self.body_done { too_late(limit) } else { stalled(limit, progress) });
-            }
-            self.timer = None;
-        }
-    }
-}
-
-fn too_late(limit: Duration) -> UpstreamError {
-    UpstreamError::new(Fault::Timeout, format!("no answer within {limit:?} (timeouts.response)"))
-}
-
-fn stalled(limit: Duration, progress: &Progress) -> UpstreamError {
-    if progress.is_waiting_for_worker() {
-        let why = format!("the request body was silent for {limit:?} (timeouts.body)");
-        UpstreamError::new(Fault::WorkerBody(WorkerBody::Stalled), why)
-    } else {
-        let why = format!("the upstream took no byte of the request body for {limit:?} (timeouts.body)");
-        UpstreamError::new(Fault::Timeout, why)
-    }
-}
-
-fn closed() -> UpstreamError {
-    UpstreamError::new(Fault::Unreachable, "the upstream closed the connection")
-}
-
-fn no_answer(error: UpstreamError, progress: &Progress) -> SendFailure {
-    SendFailure { error: blame(error, progress), unsent: None }
-}
-
-fn failed_send(mut failed: TrySendError<Request<RequestBody>>, progress: &Progress) -> SendFailure {
-    let unsent = failed.take_message().map(Box::new);
-    let error = classify(failed.error(), "sending the request");
-    SendFailure { error: blame(error, progress), unsent }
-}
-
-/// A body that the worker broke off is the worker's fault, however it shows.
-fn blame(error: UpstreamError, progress: &Progress) -> UpstreamError {
-    match progress.fault() {
-        Some(fault) => UpstreamError::new(Fault::WorkerBody(fault), "the request body failed"),
-        None => error,
-    }
-}
-
-/// `Keep-Alive: timeout=N` less one second, so that we close before the upstream does. Nothing where the
-/// answer was framed twice: RFC 9112 section 6.1 has such a connection closed after it.
-fn promised_keep_alive(headers: &http::HeaderMap) -> Option<Duration> {
-    if headers.contains_key(http::header::TRANSFER_ENCODING) && headers.contains_key(http::header::CONTENT_LENGTH) {
-        return Some(Duration::ZERO);
-    }
-    let value = headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
-    let seconds: u64 = seconds.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)))
-}
-
-fn is_event_stream(headers: &http::HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
-        value.as_bytes().get(..17).is_some_and(|head| head.eq_ignore_ascii_case(b"text/event-stream"))
-    })
 }

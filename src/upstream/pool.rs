@@ -1,18 +1,22 @@
-//! The pool: unused connections per origin, checked before they are used again, retired with their identity.
+//! The pool: unused HTTP/1.1 connections per origin, checked before they are used again, retired with their identity.
+//! HTTP/2 connections, which many requests share, are in [`super::http2`]; which of both an origin speaks is here.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::address::{Naming, forbidden, reaches};
-use super::connect::{Destination, connect};
+use super::connect::{ConnectLimit, Destination, Offer, Protocol, Security, connect};
 use super::error::{Fault, UpstreamError};
-use super::lease::{Connection, Lease};
+use super::http1::{Connection, OneUse};
+use super::http2;
+use super::lease::Lease;
 use super::resolve::Resolver;
 use crate::config::model::Dns;
 use crate::snapshot::identity::TlsClient;
@@ -20,7 +24,7 @@ use crate::snapshot::identity::TlsClient;
 /// Unused connections kept per origin at most; the oldest goes first.
 const IDLE_PER_ORIGIN: usize = 128;
 /// No connection takes a new request after this age, so that DNS changes are followed.
-const MAX_AGE: Duration = Duration::from_secs(600);
+pub(super) const MAX_AGE: Duration = Duration::from_secs(600);
 /// Origins that the pool remembers at most, used ones apart.
 const ORIGINS: usize = 16_384;
 
@@ -46,7 +50,10 @@ pub struct OriginKey {
 pub struct Origin {
     destination: Destination,
     client: Option<Arc<TlsClient>>,
+    /// Whether new requests look for HTTP/1.1 connections: without TLS, and once the upstream chose it.
+    prefers_http1: AtomicBool,
     idle: Mutex<Vec<Idle>>,
+    shared: Arc<http2::Shared>,
     active: AtomicUsize,
     connecting: AtomicUsize,
 }
@@ -90,19 +97,13 @@ impl Pool {
         if origins.len() >= ORIGINS {
             origins.retain(|_, origin| !origin.is_unused());
         }
-        let origin = Arc::new(Origin {
-            destination: destination(),
-            client: client.cloned(),
-            idle: Mutex::default(),
-            active: AtomicUsize::new(0),
-            connecting: AtomicUsize::new(0),
-        });
+        let origin = Arc::new(Origin::new(destination(), client.cloned()));
         origins.insert(key.clone(), origin.clone());
         origin
     }
 
-    /// A connection for one request: an unused one that is still open, else a new one within `limit`.
-    /// `unused_for` is how long the connection may then wait for its next use.
+    /// A way for one request: an unused HTTP/1.1 connection that is still open or a stream of an HTTP/2 connection,
+    /// else a new connection within `limit`. `unused_for` is how long the connection may then wait for its next use.
     pub async fn checkout(
         &self,
         origin: &Arc<Origin>,
@@ -110,17 +111,91 @@ impl Pool {
         limit: Duration,
         unused_for: Duration,
     ) -> Result<Lease, UpstreamError> {
-        if freshness == Freshness::Any
+        let prefers_http1 = origin.prefers_http1();
+        if prefers_http1
+            && freshness.takes_used()
             && let Some(connection) = origin.take_idle()
         {
-            return Ok(Lease::new(connection, origin.clone(), unused_for));
+            return Ok(Lease::http1(OneUse::new(connection, origin.clone(), unused_for)));
         }
+        let limit = ConnectLimit::from_now(limit);
+        if freshness == Freshness::Http1 {
+            return self.connect(origin, Offer::Http1, limit, unused_for, None).await;
+        }
+        if prefers_http1 {
+            return self.connect(origin, Offer::Both, limit, unused_for, None).await;
+        }
+        self.share(origin, freshness, limit, unused_for).await
+    }
+
+    /// A stream, where the upstream speaks HTTP/2 or might. One request connects at a time and others wait for
+    /// what comes of it, so that a burst makes few connections; that wait is part of `limit`. After a failure
+    /// they do not wait for each other again.
+    async fn share(
+        &self,
+        origin: &Arc<Origin>,
+        freshness: Freshness,
+        limit: ConnectLimit,
+        unused_for: Duration,
+    ) -> Result<Lease, UpstreamError> {
+        let failures = origin.shared.failures();
+        loop {
+            let mut changed = pin!(origin.shared.changed());
+            changed.as_mut().enable();
+            match origin.shared.turn(origin, freshness, failures, unused_for) {
+                http2::Turn::Stream(stream) => return Ok(Lease::http2(stream)),
+                http2::Turn::Connect(turn) => {
+                    return self.connect(origin, Offer::Both, limit, unused_for, Some(turn)).await;
+                }
+                http2::Turn::Wait => {}
+            }
+            if timeout_at(limit.deadline, changed).await.is_err() {
+                return Err(origin.shared.all_in_use().unwrap_or_else(|| limit.exceeded(&origin.destination)));
+            }
+            if origin.prefers_http1() {
+                if freshness.takes_used()
+                    && let Some(connection) = origin.take_idle()
+                {
+                    return Ok(Lease::http1(OneUse::new(connection, origin.clone(), unused_for)));
+                }
+                return self.connect(origin, Offer::Both, limit, unused_for, None).await;
+            }
+        }
+    }
+
+    /// A new connection, and what it is depends on what the upstream chooses.
+    async fn connect(
+        &self,
+        origin: &Arc<Origin>,
+        offer: Offer,
+        limit: ConnectLimit,
+        unused_for: Duration,
+        turn: Option<http2::Connecting>,
+    ) -> Result<Lease, UpstreamError> {
         let own = lock(&self.own).clone();
-        let _connecting = Connecting::begin(origin);
         let refuse = |address, naming| refused(address, naming, &own);
-        let connected = connect(&origin.destination, &self.resolver, limit, refuse).await?;
-        let connection = Connection::open(connected).await?;
-        Ok(Lease::new(Box::new(connection), origin.clone(), unused_for))
+        let connecting = Connecting::begin(origin);
+        let connected = connect(&origin.destination, offer, &self.resolver, limit, refuse).await;
+        let connected = match connected {
+            Ok(connected) => connected,
+            Err(error) => {
+                turn.into_iter().for_each(http2::Connecting::fail);
+                return Err(error);
+            }
+        };
+        let http1 = connected.protocol == Protocol::Http1;
+        if offer == Offer::Both {
+            origin.prefers_http1.store(http1, Ordering::Relaxed);
+        }
+        let lease = if http1 {
+            drop(turn);
+            let connection = Connection::open(connected).await?;
+            Lease::http1(OneUse::new(Box::new(connection), origin.clone(), unused_for))
+        } else {
+            Lease::http2(http2::open(connected, origin, turn, unused_for).await?)
+        };
+        drop(connecting);
+        Ok(lease)
     }
 
     /// Closes what is over its time or was closed by the upstream, and forgets origins that nobody uses.
@@ -136,7 +211,10 @@ impl Pool {
 
     /// Closes every unused connection; for the end of the process.
     pub fn close(&self) {
-        lock(&self.origins).clear();
+        for (_, origin) in lock(&self.origins).drain() {
+            lock(&origin.idle).clear();
+            origin.shared.close();
+        }
     }
 }
 
@@ -156,17 +234,48 @@ impl Drop for Connecting<'_> {
     }
 }
 
-/// Whether an unused connection will do.
+/// Whether a connection that is there will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// One that was used before, if there is one.
     Any,
+    /// The same, after a shared connection has refused the request.
+    Other,
     /// A new one: a used one has just turned out to be closed.
     New,
+    /// A new one that speaks HTTP/1.1, for what HTTP/2 cannot carry.
+    Http1,
+}
+
+impl Freshness {
+    pub(super) fn takes_used(self) -> bool {
+        matches!(self, Self::Any | Self::Other)
+    }
 }
 
 impl Origin {
-    /// Connections with a request on them.
+    pub(super) fn new(destination: Destination, client: Option<Arc<TlsClient>>) -> Self {
+        let prefers_http1 = AtomicBool::new(matches!(destination.security, Security::Plain));
+        Self {
+            destination,
+            client,
+            prefers_http1,
+            idle: Mutex::default(),
+            shared: Arc::default(),
+            active: AtomicUsize::new(0),
+            connecting: AtomicUsize::new(0),
+        }
+    }
+
+    fn prefers_http1(&self) -> bool {
+        self.prefers_http1.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn shared(&self) -> &Arc<http2::Shared> {
+        &self.shared
+    }
+
+    /// Connections with a request on them; one of HTTP/2 counts once, however many it has.
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
     }
@@ -178,7 +287,7 @@ impl Origin {
 
     /// Connections that wait for one.
     pub fn idle(&self) -> usize {
-        lock(&self.idle).len()
+        lock(&self.idle).len() + self.shared.idle()
     }
 
     pub(super) fn count_active(&self) {
@@ -221,6 +330,7 @@ impl Origin {
     }
 
     fn sweep(&self) {
+        self.shared.sweep(self.is_retired());
         let mut idle = lock(&self.idle);
         if self.is_retired() {
             idle.clear();
@@ -232,7 +342,7 @@ impl Origin {
         idle.shrink_to(8);
     }
 
-    fn is_retired(&self) -> bool {
+    pub(super) fn is_retired(&self) -> bool {
         self.client.as_ref().is_some_and(|client| client.is_retired())
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::super::address::Naming;
-use super::super::connect::{Connected, Destination, Security, connect};
+use super::super::connect::{ConnectLimit, Connected, Destination, Offer, Security, connect};
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -213,7 +213,7 @@ fn to(port: u16) -> Destination {
 }
 
 async fn reached(server: &Dns53, port: u16) -> Result<Connected, UpstreamError> {
-    connect(&to(port), &server.resolver(), LIMIT, |_, _| None).await
+    connect(&to(port), Offer::Both, &server.resolver(), ConnectLimit::from_now(LIMIT), |_, _| None).await
 }
 
 #[tokio::test]
@@ -258,9 +258,11 @@ async fn refused_addresses_are_left_out() {
         let forbidden = address.ip() == ips(&["127.0.0.1"])[0];
         forbidden.then(|| UpstreamError::new(Fault::Forbidden, "not this one"))
     };
-    let connected = connect(&to(port), &server.resolver(), LIMIT, not_one).await.unwrap();
+    let connected =
+        connect(&to(port), Offer::Both, &server.resolver(), ConnectLimit::from_now(LIMIT), not_one).await.unwrap();
     assert_eq!(connected.peer.ip(), ips(&["127.0.0.2"])[0]);
     let none = |_, _| Some(UpstreamError::new(Fault::Forbidden, "none"));
-    let error = connect(&to(port), &server.resolver(), LIMIT, none).await.unwrap_err();
+    let error =
+        connect(&to(port), Offer::Both, &server.resolver(), ConnectLimit::from_now(LIMIT), none).await.unwrap_err();
     assert_eq!((error.fault, &*error.detail), (Fault::Forbidden, "none"));
 }

@@ -44,6 +44,7 @@ async fn it_prints_the_certificate_and_how_to_trust_it() {
         "http.sslCAInfo",
         "curl.cainfo",
         "Ruby",
+        "http_proxy=",
         "HTTPS_PROXY",
     ] {
         assert!(rest.contains(word), "{word}");

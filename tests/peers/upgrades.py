@@ -1,4 +1,5 @@
-"""WebSockets between the `websockets` client and server, over TLS upstream; redirects and page links followed by `requests`."""
+"""WebSockets between the `websockets` server and clients of Python and Node, over TLS upstream; redirects and page links
+followed by `requests`."""
 
 import json
 import threading
@@ -6,41 +7,12 @@ import threading
 import requests
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
-from websockets.sync.server import serve
 
 import lib
+import node_websockets
+from echo import HOST, Echo
 
-HOST = "ws.example"
 MANY = 40
-
-
-class Echo:
-    """A WebSocket server over TLS that keeps the handshakes it saw."""
-
-    def __init__(self, context):
-        self.seen, self.closed, self.lock = [], [], threading.Lock()
-        self.server = serve(self.handle, "127.0.0.1", 0, ssl=context, subprotocols=["chat"], process_request=self.look, max_size=None)
-        self.port = self.server.socket.getsockname()[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def look(self, connection, request):
-        with self.lock:
-            self.seen.append(request)
-        if request.path == "/refused":
-            return connection.respond(403, "not you\n")
-        return None
-
-    def handle(self, connection):
-        try:
-            for message in connection:
-                if message == "close me":
-                    return connection.close(4001, "as you wish")
-                connection.send(message)
-        except ConnectionClosed:
-            pass
-        with self.lock:
-            self.closed.append(connection.protocol.close_code)
-        return None
 
 
 def talk(report, url, echo):
@@ -84,10 +56,8 @@ def many(report, url):
     report.equal(f"{MANY} connections at a time keep their messages", failed, [])
 
 
-def websockets(bench, authority, folder, secrets):
+def websockets(bench, echo, secrets):
     report = bench.report
-    echo = Echo(lib.server_context(folder, authority, [HOST]))
-    bench.stack.callback(echo.server.shutdown)
     proxy = bench.proxy("websockets", f"""
 [credential.token]
 bearer = {{ secret = "token" }}
@@ -200,5 +170,8 @@ def checks(bench):
     authority, folder = lib.Authority(), bench.subfolder("pki")
     secrets = bench.subfolder("secrets")
     bench.secrets(secrets, token="a-token", ca_crt=authority.pem)
-    websockets(bench, authority, folder, secrets)
+    echo = Echo(lib.server_context(folder, authority, [HOST]))
+    bench.stack.callback(echo.server.shutdown)
+    websockets(bench, echo, secrets)
+    node_websockets.checks(bench, echo, secrets)
     followed(bench, authority, folder, secrets)

@@ -3,6 +3,7 @@
 mod addresses;
 mod dns;
 mod egress;
+mod http2;
 mod trust;
 
 use std::net::SocketAddr;
