@@ -8,6 +8,7 @@ folder. What is measured, and in which workloads a peer takes part, is in worklo
 import base64
 import dataclasses
 import json
+import os
 import pathlib
 
 import machine
@@ -45,9 +46,10 @@ class Setup:
 
     def write(self, name, text):
         path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o600)
+        if "/" in name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", opener=lambda file, flags: os.open(file, flags, 0o600)) as out:
+            out.write(text)
         return path
 
 

@@ -136,6 +136,12 @@ def sizes(rows):
     return "**Binary, stripped** (nginx and HAProxy load OpenSSL and more from shared libraries)\n\n" + table(["", "MiB"], lines) + "\n" if lines else ""
 
 
+def instructions(rows):
+    lines = [[r["case"], number(r["instructions"], 0)] for r in rows.of("instructions", "instructions", "countersign")]
+    return "**Instructions** of pieces of the request path (callgrind, whose processor has no SHA instructions)\n\n" + table(
+        ["piece", "instructions"], lines) + "\n" if lines else ""
+
+
 def figures(rows):
     """The figures that bounds.toml names, of countersign."""
     us, found = "countersign", {}
@@ -188,5 +194,6 @@ def against_bounds(found, brief):
 def everything(rows, brief):
     rows = Rows(rows)
     bounds, over = against_bounds(figures(rows), brief)
-    parts = [bounds + "\n" if bounds else "", *(slices(rows, w) for w in SLICES.values()), latency(rows), syscalls(rows), memory(rows), starts(rows), sizes(rows)]
+    parts = [bounds + "\n" if bounds else "", *(slices(rows, w) for w in SLICES.values()), latency(rows), syscalls(rows), memory(rows), starts(rows), sizes(rows),
+             instructions(rows)]
     return "".join(parts), over

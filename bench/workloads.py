@@ -5,6 +5,7 @@ Peers are configured in peers.py, loads are in load.py; what rows mean together 
 
 import contextlib
 import dataclasses
+import re
 import shutil
 import subprocess
 import time
@@ -13,6 +14,7 @@ import load as loads
 import machine
 import peers
 from load import Load
+from origin import HERE
 
 PROXIES = ("nginx", "haproxy", "envoy", "bare", "countersign")
 
@@ -51,7 +53,7 @@ SLICES = {w.name: w for w in [
     Slices("secrets-10", "10 secrets, one route", kind="secrets", many=10, peers=("countersign",), base="countersign", rounds=4),
     Slices("secrets-100000", "100 000 secrets, one route", kind="secrets", many=100_000, peers=("countersign",), base="countersign", rounds=4),
 ]}
-OTHERS = ("latency", "syscalls", "idle", "start", "size")
+OTHERS = ("latency", "syscalls", "idle", "start", "size", "instructions")
 NAMES = (*SLICES, *OTHERS)
 FOREIGN = 0.1  # cores that others may use while a slice runs
 REPEATS = 2  # of a slice that was disturbed
@@ -60,8 +62,9 @@ REPEATS = 2  # of a slice that was disturbed
 class Session:
     """One run: the origin, the loader, the programs, and where rows go."""
 
-    def __init__(self, folder, programs, origin, loader, emit, brief):
-        self.folder, self.programs, self.origin, self.loader, self.emit, self.brief = folder, programs, origin, loader, emit, brief
+    def __init__(self, folder, memory, programs, origin, loader, emit, brief):
+        self.folder, self.memory, self.programs, self.origin, self.loader = folder, memory, programs, origin, loader
+        self.emit, self.brief = emit, brief
         self.running, self.turn, self.repeats_left = {}, 0, 0
 
     def note(self, text):
@@ -69,15 +72,18 @@ class Session:
 
     def setup(self, peer, kind, **more):
         self.turn += 1
-        return peers.Setup(self.folder / f"{peer}-{self.turn}", self.origin, self.programs, kind, **more)
+        # Secrets lie in memory, as they do in production: 100 000 files on a disk would measure the disk.
+        place = self.memory if more.get("many") else self.folder
+        return peers.Setup(place / f"{peer}-{self.turn}", self.origin, self.programs, kind, **more)
 
-    def start(self, peer, setup):
-        """(process, seconds until its first 200, CPU seconds of that); the process is in `running`."""
-        command = peers.ALL[peer](setup)
+    def start(self, peer, setup, command=None):
+        """Starts it and emits how long that took until its first 200; the process is in `running`."""
+        command = command or peers.ALL[peer](setup)
         process = machine.Process(command, setup.folder, machine.CORES[0])
         self.running[peer] = (process, setup)
         seconds = loads.first_answer(process, setup.port, peers.host(setup.many), self.ca(peer, setup))
-        return process, seconds, machine.cpu(process.pids())[0]
+        spent, (resident, _) = machine.cpu(process.pids())[0], machine.memory(process.pids())
+        self.emit(peer=peer, many=setup.many, start=seconds, start_cpu=spent, resident=resident)
 
     def end(self, peer):
         process, setup = self.running.pop(peer)
@@ -93,14 +99,13 @@ class Session:
                 if peer not in self.programs:
                     continue
                 try:
-                    process, seconds, spent = self.start(peer, self.setup(peer, kind, **more))
+                    self.start(peer, self.setup(peer, kind, **more))
                 except RuntimeError as error:
                     self.emit(peer=peer, failed=str(error))
                     self.note(f"{peer} FAILED to start: {error}")
                     self.end(peer)
                     continue
                 up.append(peer)
-                self.emit(peer=peer, many=more.get("many", 0), start=seconds, start_cpu=spent, resident=machine.memory(process.pids())[0])
             yield up
         finally:
             for peer in list(self.running):
@@ -236,14 +241,22 @@ def idle(session):
 
 
 def start(session):
-    """From the spawn of the process to the first answer of the upstream, in turns."""
-    # A configuration with 10 000 routes or 100 000 secrets is written anew for each start, which takes longer than the start.
-    plans = [("bearer", 0, PROXIES, 15), ("routes", 10_000, WITHOUT_BARE, 4), ("secrets", 100_000, ("countersign",), 4)]
-    for kind, many, wanted, turns in plans[:1] if session.brief else plans:
-        for turn in range(1 if session.brief else turns):
-            for peer in [p for p in wanted if p in session.programs]:
-                with session.up([peer], kind, many=many):
-                    pass
+    """From the spawn of the process to the first answer of the upstream, in turns. Files are written once."""
+    for kind, many, wanted, turns in [("bearer", 0, PROXIES, 15), ("routes", 10_000, WITHOUT_BARE, 5), ("secrets", 100_000, ("countersign",), 5)]:
+        if session.brief and many:
+            continue  # slices have started each once
+        ready = {peer: session.setup(peer, kind, many=many) for peer in wanted if peer in session.programs}
+        commands = {peer: peers.ALL[peer](setup) for peer, setup in ready.items()}
+        try:
+            for _ in range(1 if session.brief else turns):
+                for peer, setup in ready.items():
+                    session.start(peer, setup, commands[peer])
+                    session.running.pop(peer)[0].end()
+        finally:
+            for peer in list(session.running):
+                session.end(peer)
+            for setup in ready.values():
+                shutil.rmtree(setup.folder, ignore_errors=True)
 
 
 def size(session):
@@ -256,7 +269,20 @@ def size(session):
             stripped.unlink()
 
 
+def instructions(session):
+    """Of pieces of the request path, without any peer or load; see the program itself."""
+    if "countersign" not in session.programs:
+        return
+    if not shutil.which("valgrind"):
+        session.note("left out: valgrind could not be installed")
+        return
+    done = subprocess.run([HERE / "instructions"], stdout=subprocess.PIPE, text=True, check=True)
+    for case, count in re.findall(r"^\| (\S.*?) \| (\d+) \|$", done.stdout, re.M):
+        session.emit(peer="countersign", case=case, instructions=int(count))
+
+
 def run(session, name):
     if name in SLICES:
         return slices(session, SLICES[name])
-    return {"latency": latency, "syscalls": syscalls, "idle": idle, "start": start, "size": size}[name](session)
+    others = {"latency": latency, "syscalls": syscalls, "idle": idle, "start": start, "size": size, "instructions": instructions}
+    return others[name](session)
