@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::http2::Stream;
 use super::tally::Tally;
 use super::tunnel::Tunnel;
 use super::worker_io::Activity;
@@ -18,6 +19,8 @@ pub struct WorkerAnswer {
     body: Source,
     tally: Option<Box<Tally>>,
     activity: Option<Arc<Activity>>,
+    /// Over HTTP/2: the stream that it is the answer of.
+    stream: Option<Stream>,
     /// A failure that is told at the next poll.
     failed: Option<UpstreamError>,
     /// What begins when this answer, a 101, was written.
@@ -53,7 +56,7 @@ impl WorkerAnswer {
     }
 
     fn new(body: Source, tally: Option<Box<Tally>>) -> Self {
-        Self { body, tally, activity: None, failed: None, tunnel: None }
+        Self { body, tally, activity: None, stream: None, failed: None, tunnel: None }
     }
 
     /// Tells the connection when the last byte was handed over, and that it becomes a tunnel.
@@ -62,6 +65,24 @@ impl WorkerAnswer {
             activity.switches(tunnel);
         }
         self.activity = Some(activity);
+        self
+    }
+
+    /// Over HTTP/2: tells the stream what is handed over, and is the end of it.
+    pub fn with_stream(mut self, stream: Stream) -> Self {
+        stream.gives();
+        if self.is_end_stream() {
+            stream.is_answered();
+        }
+        self.stream = Some(stream);
+        self
+    }
+
+    /// Without the proxy's own body, for an answer to HEAD where the library would send it.
+    pub fn without_own_body(mut self) -> Self {
+        if let Source::Own(bytes) = &mut self.body {
+            *bytes = None;
+        }
         self
     }
 
@@ -76,6 +97,9 @@ impl WorkerAnswer {
     fn complete(&mut self) {
         if let Some(mut tally) = self.tally.take() {
             tally.complete = true;
+            if let Some(stream) = &self.stream {
+                stream.is_answered();
+            }
         }
     }
 }
@@ -97,6 +121,13 @@ impl Body for WorkerAnswer {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(tally), Some(data)) = (this.tally.as_mut(), frame.data_ref()) {
                     tally.bytes_out += data.len() as u64;
+                }
+                if let Some(stream) = &this.stream {
+                    stream.gives();
+                }
+                // Trailers are the end, and nobody may ask for more after them.
+                if frame.is_trailers() {
+                    this.body = Source::Own(None);
                 }
                 if this.is_end_stream() {
                     this.complete();

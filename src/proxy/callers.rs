@@ -4,6 +4,8 @@
 //! A caller proves itself by a token in `Proxy-Authorization`, which never leaves (`hop`), or by the user of the process
 //! behind a Unix socket. Web pages are kept out by `browser`.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::PROXY_AUTHORIZATION;
@@ -13,20 +15,29 @@ use zeroize::Zeroizing;
 
 use super::failure::{Challenge, Failure};
 use super::inbound::Form;
-use super::matching::Matched;
+use super::matching::{Entry, Matched};
 use super::tenant;
 use crate::clock::Timestamp;
 use crate::config::model::{Config, Proof};
 use crate::observe::Outcome;
 use crate::snapshot::Snapshot;
 
-/// What a listener knows of the process at the other end of a connection. Travels as an extension of each request.
+/// What a listener knows of the process at the other end of a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
     /// The user of the process that connected (`SO_PEERCRED`); Unix sockets alone tell it.
     uid: Option<u32>,
     /// The `Proxy-Authorization` of the CONNECT that the connection is within: a client sends it there alone.
     connect: Vec<HeaderValue>,
+}
+
+/// Where the requests of a connection arrive, and from whom.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The listener, or the TLS inside it.
+    pub entry: Arc<Entry>,
+    /// The process at the other end.
+    pub peer: Peer,
 }
 
 impl Peer {
@@ -59,7 +70,7 @@ pub fn admit(
     snapshot: &Snapshot,
     matched: &Matched<'_>,
     form: Form,
-    parts: &Parts,
+    (parts, peer): (&Parts, &Peer),
     now: Timestamp,
     client: &mut Option<usize>,
 ) -> Result<(), Failure> {
@@ -69,7 +80,6 @@ pub fn admit(
     }
     let route = &config.routes[matched.route];
     let taken = |index: &usize| route.callers.clients.as_ref().is_none_or(|clients| clients.contains(index));
-    let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default();
     let own: Vec<&HeaderValue> = parts.headers.get_all(PROXY_AUTHORIZATION).iter().collect();
     let sent = if own.is_empty() { sent(&peer.connect.iter().collect::<Vec<_>>()) } else { sent(&own) };
     let by_token = match &sent {
@@ -91,8 +101,8 @@ pub fn admit(
 
 /// Asks a CONNECT for a proof where no request inside could do without: the host has no route that takes anyone.
 /// Whether the proof is right is each request's question, since routes differ.
-pub fn admit_connect(config: &Config, host: &str, parts: &Parts) -> Result<(), Failure> {
-    let known = parts.extensions.get::<Peer>().and_then(|peer| by_uid(config, peer.uid?)).is_some();
+pub fn admit_connect(config: &Config, host: &str, (parts, peer): (&Parts, &Peer)) -> Result<(), Failure> {
+    let known = peer.uid.and_then(|uid| by_uid(config, uid)).is_some();
     if known || parts.headers.contains_key(PROXY_AUTHORIZATION) {
         return Ok(());
     }

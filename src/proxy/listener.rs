@@ -20,8 +20,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
 use super::Proxy;
-use super::callers::Peer;
+use super::callers::{Arrival, Peer};
 use super::gate::{Gate, Share};
+use super::http2;
+use super::http2::opening::{self, Protocol};
+use super::intercept::Rewound;
 use super::intercept::connect::{self, Opened, Slot};
 use super::intercept::handshake;
 use super::matching::{Entry, EntryKind};
@@ -189,16 +192,20 @@ impl Worker {
         let mut peer = peer;
         let inside = match entry.kind {
             EntryKind::TlsByName => handshake::by_name(&line.proxy, &line.ending, &entry, stream).await,
-            _ => match line.http(entry.clone(), stream, &peer).await {
+            _ => match line.plain(Arc::new(Arrival { entry: entry.clone(), peer: peer.clone() }), stream).await {
                 Some(opened) => {
                     peer = opened.peer.clone();
-                    handshake::in_tunnel::<S>(&line.proxy, &line.ending, &entry, opened).await
+                    handshake::in_tunnel::<Rewound<S>>(&line.proxy, &line.ending, &entry, opened).await
                 }
                 None => None,
             },
         };
         if let Some((entry, tls)) = inside {
-            line.http(Arc::new(entry), tls, &peer).await;
+            let arrival = Arc::new(Arrival { entry: Arc::new(entry), peer });
+            match handshake::protocol(&tls) {
+                Protocol::Http1 => drop(line.http1(arrival, tls).await),
+                Protocol::Http2 => line.http2(arrival, tls).await,
+            }
         }
     }
 }
@@ -211,8 +218,30 @@ struct Line {
 }
 
 impl Line {
-    /// HTTP until it ends, or until a CONNECT was accepted.
-    async fn http<S>(&self, entry: Arc<Entry>, stream: S, peer: &Peer) -> Option<Opened>
+    /// Whichever HTTP the worker speaks.
+    async fn plain<S>(&self, arrival: Arc<Arrival>, stream: S) -> Option<Opened>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match opening::look(stream, &self.ending).await? {
+            (Protocol::Http1, stream) => self.http1(arrival, stream).await,
+            (Protocol::Http2, stream) => {
+                self.http2(arrival, stream).await;
+                None
+            }
+        }
+    }
+
+    /// HTTP/2 until it ends. Boxed: few connections speak it, and all others would have to have room for it.
+    async fn http2<S>(&self, arrival: Arc<Arrival>, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Box::pin(http2::serve(&self.proxy, &self.activity, &self.ending, arrival, stream)).await;
+    }
+
+    /// HTTP/1.1 until it ends, or until a CONNECT was accepted.
+    async fn http1<S>(&self, arrival: Arc<Arrival>, stream: S) -> Option<Opened>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -222,23 +251,24 @@ impl Line {
         let replaced = io.replaced.clone();
         let limits = proxy.live.load().snapshot.plan.config.limits.clone();
         let service = {
-            let (proxy, activity, slot) = (proxy.clone(), activity.clone(), slot.clone());
-            let peer = peer.clone();
+            let context = (proxy.clone(), arrival, activity.clone(), slot.clone());
+            // One reference for each request instead of four.
+            let context = Arc::new(context);
             service_fn(move |mut request: Request<Incoming>| {
+                let context = context.clone();
+                let (_, _, activity, _) = &*context;
                 activity.request_begins();
-                request.extensions_mut().insert(peer.clone());
                 if activity.has_body_begun() {
                     request.headers_mut().remove(EXPECT);
                 }
-                let (proxy, entry, activity) = (proxy.clone(), entry.clone(), activity.clone());
-                let slot = slot.clone();
                 async move {
+                    let (proxy, arrival, activity, slot) = &*context;
                     let answer = if request.method() == Method::CONNECT {
-                        connect::answer(&proxy, &entry, request, &slot)
+                        connect::answer(proxy, arrival, request, slot)
                     } else {
-                        request::answer(proxy, entry, request).await
+                        request::answer(proxy, arrival, request).await
                     };
-                    Ok::<_, std::convert::Infallible>(answer.map(|body| body.with_activity(activity)))
+                    Ok::<_, std::convert::Infallible>(answer.map(|body| body.with_activity(activity.clone())))
                 }
             })
         };

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod guard;
 pub mod held;
 pub mod hop;
+pub mod http2;
 pub mod inbound;
 pub mod intercept;
 pub mod links;

@@ -9,21 +9,24 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::Proxy;
 use super::answer::WorkerAnswer;
+use super::callers::Arrival;
 use super::failure::{Failure, Then};
 use super::gate::Share;
 use super::held::{Bound, Held, hold, overloaded};
 use super::links::WayBack;
 use super::live::Live;
-use super::matching::{self, Entry};
+use super::matching;
 use super::names::Names;
 use super::ready::{Ready, prepare};
 use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
 use super::upgrade::Handshake;
 use super::{browser, callers, hop, inbound, ready, tenant};
+use crate::clock::Timestamp;
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step, Twins};
@@ -38,11 +41,11 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const JOB_LIMIT: usize = 128;
 
 /// Answers one request of a worker; whatever fails becomes an answer too.
-pub async fn answer(proxy: Arc<Proxy>, entry: Arc<Entry>, request: Request<Incoming>) -> Response<WorkerAnswer> {
+pub async fn answer(proxy: &Arc<Proxy>, arrival: &Arrival, request: Request<Incoming>) -> Response<WorkerAnswer> {
     let live = proxy.live.load_full();
     let (parts, body) = request.into_parts();
     let mut tally = Box::new(Tally::start(proxy.clone(), live.clone(), &parts.method, &parts.uri));
-    match pass(&proxy, &live, &entry, parts, body, &mut tally).await {
+    match pass(proxy, &live, arrival, parts, body, &mut tally).await {
         Ok((answer, Some(handshake))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             handshake.switch(answer, tally)
         }
@@ -74,7 +77,7 @@ pub(super) fn refuse(failure: Failure, live: &Live, mut tally: Box<Tally>) -> Re
 async fn pass(
     proxy: &Arc<Proxy>,
     live: &Live,
-    entry: &Entry,
+    arrival: &Arrival,
     mut parts: Parts,
     body: Incoming,
     tally: &mut Tally,
@@ -88,18 +91,18 @@ async fn pass(
     if names.any(Names::VIA) && inbound::has_passed(&parts.headers, &proxy.via) {
         return Err(Failure::new(Outcome::Loop, "the request has already passed through this proxy").into());
     }
-    let matched = matching::find(&live.snapshot.plan, entry, &inbound, &parts.method)?;
+    let matched = matching::find(&live.snapshot.plan, &arrival.entry, &inbound, &parts.method)?;
     tally.route = Some(matched.route);
     let route = &live.snapshot.plan.config.routes[matched.route];
     if names.any(Names::BROWSER) {
         browser::check(&parts.headers, &inbound.host, &matched.host, &route.callers.origins)?;
     }
-    callers::admit(&live.snapshot, &matched, inbound.form, &parts, proxy.clock.now(), &mut tally.client)?;
+    callers::admit(&live.snapshot, &matched, inbound.form, (&parts, &arrival.peer), tally.at, &mut tally.client)?;
     if route.stand_in.is_some() {
         tally.shares = take_shares(proxy, live, matched.route)?;
         return Err(stand_in::answer(proxy, &live.snapshot.plan, &matched, &parts, body, tally).await);
     }
-    let mut ready = prepare(&live.snapshot, matched, &parts, proxy.clock.now())?;
+    let mut ready = prepare(&live.snapshot, matched, &parts, tally.at)?;
     if names.any(Names::HOP) {
         ready.trailers = hop::trailers(&parts.headers);
     }
@@ -216,7 +219,7 @@ async fn exchange(
     body: Outgoing,
     tally: &mut Tally,
 ) -> Result<Answer, Failure> {
-    let attempt = Attempt { proxy, live, ready, origin };
+    let attempt = Attempt { proxy, live, ready, origin, arrived: tally.at };
     let newest: Vec<&Arc<Value>> = ready.instances.iter().filter_map(|instance| instance.current.as_ref()).collect();
     let held = match body {
         Outgoing::Streamed(RequestBody::Empty) => None,
@@ -269,13 +272,17 @@ struct Attempt<'a> {
     live: &'a Live,
     ready: &'a Ready<'a>,
     origin: &'a Arc<Origin>,
+    arrived: Timestamp,
 }
 
 impl Attempt<'_> {
     /// The previous values, where at least one credential has one that may be used.
     fn previous(&self) -> Option<Vec<&Arc<Value>>> {
-        let now = self.proxy.clock.now();
         let instances = &self.ready.instances;
+        if instances.iter().all(|instance| instance.previous.is_none()) {
+            return None;
+        }
+        let now = self.proxy.clock.now();
         if !instances.iter().any(|instance| instance.fallback(now).is_some()) {
             return None;
         }
@@ -311,7 +318,6 @@ impl Attempt<'_> {
     ) -> Result<Answer, Failure> {
         let timeouts = &self.ready.route.timeouts;
         let body_silence = if hop::is_grpc(&draft.headers) { None } else { timeouts.body };
-        let patience = Patience { response: timeouts.response, body: body_silence };
         // A handshake takes a connection of its own.
         let handshake = draft.headers.contains_key(UPGRADE);
         let mut freshness = if handshake { Freshness::Http1 } else { Freshness::Any };
@@ -323,17 +329,30 @@ impl Attempt<'_> {
         }
         loop {
             tally.attempts += 1;
-            tally.upstream_begins();
-            let leased = self.proxy.pool.checkout(self.origin, freshness, timeouts.connect, timeouts.pool).await;
-            tally.upstream_ends();
-            let lease = leased?;
+            let mut now = Instant::now();
+            let pool = &self.proxy.pool;
+            let lease = match pool.at_once(self.origin, freshness, now, timeouts.pool) {
+                Some(lease) => lease,
+                None => {
+                    tally.upstream_begins(now);
+                    let leased = pool.checkout(self.origin, freshness, timeouts.connect, timeouts.pool).await;
+                    tally.upstream_ends();
+                    now = Instant::now();
+                    leased?
+                }
+            };
             if lease.peer_is_local() {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
             let next = lease.after_refusal(freshness);
             let request = self.seal(draft, signed, values)?.into_request(body);
             let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
-            tally.upstream_begins();
+            if signed.is_some() {
+                // To sign a body takes its time.
+                now = Instant::now();
+            }
+            tally.upstream_begins(now);
+            let patience = Patience { since: now, response: timeouts.response, body: body_silence };
             let progress = tally.progress.clone();
             let sent = lease.send(request, &progress, patience, self.ready.trailers).await;
             tally.upstream_ends();
@@ -375,7 +394,7 @@ impl Attempt<'_> {
         let captures: Vec<(&str, &str)> =
             self.ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let context = SignContext {
-            now: self.proxy.clock.now(),
+            now: if plan.needs_request { self.proxy.clock.now() } else { self.arrived },
             random: if plan.needs_random { super::random()? } else { [0; 32] },
             fixed_nonce: None,
             tenant: self.ready.tenant.as_deref(),

@@ -18,7 +18,8 @@ use crate::upstream::body::Progress;
 pub struct Tally {
     proxy: Arc<Proxy>,
     live: Arc<Live>,
-    at: Timestamp,
+    /// When it arrived.
+    pub at: Timestamp,
     started: Instant,
     method: http::Method,
     uri: Uri,
@@ -89,8 +90,8 @@ impl Tally {
     }
 
     /// What follows is the upstream's time, until [`Self::upstream_ends`] or the worker hangs up.
-    pub fn upstream_begins(&mut self) {
-        self.waiting_since = Some(Instant::now());
+    pub fn upstream_begins(&mut self, now: Instant) {
+        self.waiting_since = Some(now);
     }
 
     /// What follows is our own time.

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::failure::{Failure, Then};
+use super::guard::frames::Given;
 use super::guard::{Guard, Part, Refusal, Violation};
 use super::tunnel::Tunnel;
 use crate::observe::Outcome;
@@ -30,6 +31,10 @@ pub struct Activity {
     phase: AtomicU8,
     requests: AtomicU64,
     body_begun: AtomicBool,
+    /// Over HTTP/2: requests under way.
+    streams: AtomicU32,
+    /// Over HTTP/2: requests that ended with an answer, and parts of answers.
+    given: (AtomicU64, AtomicU64),
     /// What the connection becomes after its last answer, which is a 101.
     tunnel: Mutex<Option<Box<Tunnel>>>,
 }
@@ -48,6 +53,8 @@ impl Activity {
             phase: AtomicU8::new(IDLE),
             requests: AtomicU64::new(0),
             body_begun: AtomicBool::new(false),
+            streams: AtomicU32::new(0),
+            given: (AtomicU64::new(0), AtomicU64::new(0)),
             tunnel: Mutex::default(),
         })
     }
@@ -79,9 +86,40 @@ impl Activity {
         let _ = self.phase.compare_exchange(ANSWERING, ANSWER_ENDS, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Over HTTP/2: a request's head was read. Other requests may be under way.
+    pub fn stream_begins(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Over HTTP/2: a part of an answer was handed over.
+    pub fn stream_gives(&self) {
+        self.given.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Over HTTP/2: an answer was handed over to its end.
+    pub fn stream_is_answered(&self) {
+        self.given.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Over HTTP/2: a request is over, however it ended.
+    pub fn stream_ends(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Over HTTP/2: requests under way.
+    pub fn open_streams(&self) -> u32 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Over HTTP/2: what the worker was given so far.
+    pub fn given(&self) -> Given {
+        Given { answers: self.given.0.load(Ordering::Relaxed), parts: self.given.1.load(Ordering::Relaxed) }
+    }
+
     /// How many requests there were, where none is under way.
     pub fn idle_after(&self) -> Option<u64> {
-        let idle = matches!(self.phase.load(Ordering::Relaxed), IDLE | ANSWER_ENDS);
+        let idle = matches!(self.phase.load(Ordering::Relaxed), IDLE | ANSWER_ENDS) && self.open_streams() == 0;
         idle.then(|| self.requests.load(Ordering::Relaxed))
     }
 

@@ -36,6 +36,8 @@ pub struct RoutePlan {
     pub slots: Vec<Slot>,
     /// Whether a signature covers the body.
     pub needs_body: bool,
+    /// Whether what a credential puts in depends on the request or its time.
+    pub needs_request: bool,
     /// Whether a credential uses random bytes.
     pub needs_random: bool,
 }
@@ -117,6 +119,7 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
         identity,
         slots: signers().flat_map(|signer| signer.slots().iter().cloned()).collect(),
         needs_body: signers().any(|signer| signer.needs_body()),
+        needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),
     }
 }

@@ -37,6 +37,8 @@ pub(super) const CA_LIFE: i64 = 2 * 365 * DAY;
 const BACKDATED: i64 = 3600;
 /// TLS sessions that the configuration of one leaf keeps for resumption.
 const SESSIONS: usize = 32;
+/// How TLS names HTTP/2 (RFC 9113 section 3.2).
+pub const ALPN_HTTP2: &[u8] = b"h2";
 /// RFC 5280 appendix A, `ub-common-name`.
 const COMMON_NAME_LIMIT: usize = 64;
 
@@ -65,7 +67,7 @@ pub struct Made {
 /// A leaf, ready to be presented.
 #[derive(Clone)]
 pub struct Leaf {
-    /// With this leaf, `http/1.1` by ALPN, and a session store of its own.
+    /// With this leaf, `h2` and `http/1.1` by ALPN, and a session store of its own.
     pub config: Arc<ServerConfig>,
     /// Its last second.
     pub not_after: Timestamp,
@@ -312,13 +314,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Offers `http/1.1` alone; takes no early data.
+/// Prefers HTTP/2, and takes no early data.
 fn server_config(certified: CertifiedKey) -> Result<Arc<ServerConfig>, MintError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), b"http/1.1".to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     Ok(Arc::new(config))
 }

@@ -31,7 +31,8 @@ enum Source {
 #[derive(Debug)]
 struct Silence {
     limit: Duration,
-    last: Instant,
+    /// When something came; nothing while nobody has waited since.
+    last: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -65,10 +66,12 @@ impl Source {
         match self {
             Self::Http2(download) => download.poll_frame(cx),
             Self::Http1 { incoming, one } => {
-                if let Some(one) = one.as_mut() {
+                // What came with the head is there already.
+                let mut polled = Pin::new(&mut *incoming).poll_frame(cx);
+                if let (Poll::Pending, Some(one)) = (&polled, one.as_mut()) {
                     one.drive(cx);
+                    polled = Pin::new(incoming).poll_frame(cx);
                 }
-                let polled = Pin::new(incoming).poll_frame(cx);
                 if let Poll::Ready(Some(Err(error))) = &polled {
                     *one = None;
                     return Poll::Ready(Some(Err(classify(error, "reading the answer"))));
@@ -118,7 +121,7 @@ impl Body for AnswerBody {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
                     if let Some(silence) = this.silence.as_mut() {
-                        silence.last = Instant::now();
+                        silence.last = None;
                     }
                     this.source.finish_at_end();
                     Poll::Ready(Some(Ok(Frame::data(data))))
@@ -158,12 +161,12 @@ impl Drop for AnswerBody {
 
 impl Silence {
     fn new(limit: Duration) -> Self {
-        Self { limit, last: Instant::now(), timer: None }
+        Self { limit, last: None, timer: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamError> {
         loop {
-            let due = self.last + self.limit;
+            let due = *self.last.get_or_insert_with(Instant::now) + self.limit;
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;

@@ -24,7 +24,7 @@ use super::error::{Fault, UpstreamError, classify};
 use super::lease::{Answer, Patience, SendFailure};
 use super::pool::Origin;
 use super::stream::Stream;
-use super::wait::{INTERIM_ANSWERS, Watch, blame, closed, is_event_stream, no_answer};
+use super::wait::{INTERIM_ANSWERS, Timer, Watch, blame, closed, is_event_stream, no_answer};
 
 /// Bytes of an answer's head at most, and of the buffer that reads its body.
 const READ_BUFFER: usize = 64 * 1024;
@@ -69,6 +69,7 @@ pub(super) struct Connection {
     opened: Instant,
     keep_alive: Option<Duration>,
     used: bool,
+    timer: Option<Timer>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -94,6 +95,7 @@ impl Connection {
             opened: Instant::now(),
             keep_alive: None,
             used: false,
+            timer: None,
         })
     }
 
@@ -171,7 +173,7 @@ impl OneUse {
         let protocol = request.headers().get(UPGRADE).cloned();
         let mut response = pin!(connection.sender.try_send_request(request));
         let driver = &mut connection.driver;
-        let mut watch = Watch::new(patience);
+        let mut watch = Watch::new(patience, progress, &mut connection.timer);
         if protocol.is_some() {
             driver.at_end = AtEnd::Keep;
         }
@@ -256,13 +258,16 @@ impl OneUse {
         // The end of the body may still be in the state machine: turn it once or twice without waiting.
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..2 {
-            if connection.drive(&mut cx).is_ready() {
-                return;
-            }
             if connection.sender.is_ready() {
                 self.origin.put_idle(connection, self.unused_for);
                 return;
             }
+            if connection.drive(&mut cx).is_ready() {
+                return;
+            }
+        }
+        if connection.sender.is_ready() {
+            self.origin.put_idle(connection, self.unused_for);
         }
     }
 }

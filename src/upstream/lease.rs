@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
+use tokio::time::Instant;
 
 use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody};
@@ -28,6 +29,8 @@ enum Way {
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    /// When the attempt began.
+    pub since: Instant,
     /// From the whole request sent to the head of the answer.
     pub response: Option<Duration>,
     /// Silence within a body.

@@ -102,8 +102,24 @@ impl Pool {
         origin
     }
 
-    /// A way for one request: an unused HTTP/1.1 connection that is still open or a stream of an HTTP/2 connection,
-    /// else a new connection within `limit`. `unused_for` is how long the connection may then wait for its next use.
+    /// An unused HTTP/1.1 connection, where there is one: what costs no time. Whether it is still open shows when the
+    /// request is handed to it, before anything of it is sent.
+    pub fn at_once(
+        &self,
+        origin: &Arc<Origin>,
+        freshness: Freshness,
+        now: Instant,
+        unused_for: Duration,
+    ) -> Option<Lease> {
+        if !freshness.takes_used() || !origin.prefers_http1() {
+            return None;
+        }
+        let connection = origin.take_idle(now)?;
+        Some(Lease::http1(OneUse::new(connection, origin.clone(), unused_for)))
+    }
+
+    /// What [`Pool::at_once`] did not have: a stream of an HTTP/2 connection, else a new connection within `limit`.
+    /// `unused_for` is how long the connection may then wait for its next use.
     pub async fn checkout(
         &self,
         origin: &Arc<Origin>,
@@ -112,12 +128,6 @@ impl Pool {
         unused_for: Duration,
     ) -> Result<Lease, UpstreamError> {
         let prefers_http1 = origin.prefers_http1();
-        if prefers_http1
-            && freshness.takes_used()
-            && let Some(connection) = origin.take_idle()
-        {
-            return Ok(Lease::http1(OneUse::new(connection, origin.clone(), unused_for)));
-        }
         let limit = ConnectLimit::from_now(limit);
         if freshness == Freshness::Http1 {
             return self.connect(origin, Offer::Http1, limit, unused_for, None).await;
@@ -154,7 +164,7 @@ impl Pool {
             }
             if origin.prefers_http1() {
                 if freshness.takes_used()
-                    && let Some(connection) = origin.take_idle()
+                    && let Some(connection) = origin.take_idle(Instant::now())
                 {
                     return Ok(Lease::http1(OneUse::new(connection, origin.clone(), unused_for)));
                 }
@@ -313,20 +323,19 @@ impl Origin {
         idle.push(Idle { connection, until });
     }
 
-    /// The connection used last that is still open.
-    fn take_idle(&self) -> Option<Box<Connection>> {
+    /// The connection used last that is not over its time.
+    fn take_idle(&self, now: Instant) -> Option<Box<Connection>> {
+        let mut idle = lock(&self.idle);
         if self.is_retired() {
-            lock(&self.idle).clear();
+            idle.clear();
             return None;
         }
-        let now = Instant::now();
-        loop {
-            let Idle { mut connection, until } = lock(&self.idle).pop()?;
-            // Polling reads: what the upstream closed or garbled meanwhile shows here, not in the request.
-            if until > now && connection.is_open(&mut Context::from_waker(Waker::noop())) {
+        while let Some(Idle { connection, until }) = idle.pop() {
+            if until > now {
                 return Some(connection);
             }
         }
+        None
     }
 
     fn sweep(&self) {

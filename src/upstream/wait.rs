@@ -14,26 +14,31 @@ use super::lease::{Patience, SendFailure};
 /// Interim answers (1xx) of one request at most.
 pub(super) const INTERIM_ANSWERS: u32 = 32;
 
+/// A timer that outlives the requests of its connection: to move one costs less than to make one.
+pub(super) type Timer = Pin<Box<Sleep>>;
+
 /// The two clocks of a request that has no answer yet: silence in the body, then the wait for the head.
-pub(super) struct Watch {
+pub(super) struct Watch<'t> {
     patience: Patience,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: &'t mut Option<Timer>,
     body_done: bool,
     seen: u64,
     /// When the body moved last, then when it was done.
     since: Instant,
+    /// Whether the timer is set for the clock that runs.
+    set: bool,
 }
 
-impl Watch {
-    pub(super) fn new(patience: Patience) -> Self {
-        Self { patience, timer: None, body_done: false, seen: 0, since: Instant::now() }
+impl<'t> Watch<'t> {
+    pub(super) fn new(patience: Patience, progress: &Progress, timer: &'t mut Option<Timer>) -> Self {
+        Self { since: patience.since, patience, timer, body_done: progress.is_done(), seen: 0, set: false }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Poll<UpstreamError> {
         if !self.body_done {
             let now = progress.bytes();
             if progress.is_done() {
-                (self.body_done, self.timer, self.since) = (true, None, Instant::now());
+                (self.body_done, self.set, self.since) = (true, false, Instant::now());
             } else if now != self.seen || progress.is_held_back() {
                 (self.seen, self.since) = (now, Instant::now());
             }
@@ -42,16 +47,30 @@ impl Watch {
         let Some(limit) = limit else { return Poll::Pending };
         loop {
             let due = self.since + limit;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            if timer.as_mut().poll(cx).is_pending() {
+            if !self.set {
+                set(self.timer, due);
+                self.set = true;
+            }
+            if poll_timer(self.timer, cx).is_pending() {
                 return Poll::Pending;
             }
             if Instant::now() >= due {
                 return Poll::Ready(if self.body_done { too_late(limit) } else { stalled(limit, progress) });
             }
-            self.timer = None;
+            self.set = false;
         }
     }
+}
+
+fn set(timer: &mut Option<Timer>, due: Instant) {
+    match timer {
+        Some(timer) => timer.as_mut().reset(due),
+        None => *timer = Some(Box::pin(sleep_until(due))),
+    }
+}
+
+fn poll_timer(timer: &mut Option<Timer>, cx: &mut Context<'_>) -> Poll<()> {
+    timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
 }
 
 fn too_late(limit: Duration) -> UpstreamError {

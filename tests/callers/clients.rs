@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{get, guarded};
+use crate::support::http2_worker::Client;
 use crate::support::worker::Worker;
 use crate::support::{Setup, Upstream, files, wait};
 
@@ -163,6 +164,7 @@ async fn a_process_behind_a_unix_socket_is_known_by_its_user() {
     let path = setup.scratch.path("proxy.sock");
     let proxy = setup.start().await;
     let mut worker = Worker::unix(&path).await;
+    let streams = Client::over(tokio::net::UnixStream::connect(&path).await.unwrap()).await;
     let proof = "Proxy-Authorization: Bearer token-one\r\n";
     for (host, lines, status) in [
         ("mine.test", "", 200),
@@ -174,6 +176,13 @@ async fn a_process_behind_a_unix_socket_is_known_by_its_user() {
     ] {
         let answer = worker.exchange(get(host, lines)).await;
         assert_eq!(answer.status, status, "{host} {lines}");
+        // Over HTTP/2 the streams of a connection have the proofs of the same process.
+        let mut request = http::Request::get(format!("http://{host}/x"));
+        if let Some((name, value)) = lines.trim_end().split_once(": ") {
+            request = request.header(name, value);
+        }
+        let answer = streams.send(request.body(Default::default()).unwrap()).await;
+        assert_eq!(answer.status(), status, "{host} {lines} over HTTP/2");
     }
     assert_eq!(proxy.raw(get("mine.test", "")).await.status, 403, "TCP tells nobody's user");
     assert_eq!(proxy.raw(get("mine.test", proof)).await.status, 200);

@@ -4,6 +4,7 @@ mod authority;
 mod by_name;
 mod callers;
 mod command;
+mod http2;
 mod refused;
 mod tunnel;
 
@@ -47,8 +48,13 @@ fn ca(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("certs/countersign-ca.crt")).unwrap()
 }
 
-/// A TLS client that trusts this PEM alone.
+/// A TLS client that trusts this PEM alone and speaks HTTP/1.1.
 fn client(pem: &[u8]) -> Arc<ClientConfig> {
+    speaking(pem, &[b"http/1.1"])
+}
+
+/// The same with these words of ALPN.
+fn speaking(pem: &[u8], words: &[&[u8]]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pem).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -57,7 +63,7 @@ fn client(pem: &[u8]) -> Arc<ClientConfig> {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = words.iter().map(|word| word.to_vec()).collect();
     Arc::new(config)
 }
 

@@ -109,7 +109,7 @@ async fn a_name_that_differs_from_the_tunnels_is_refused_in_the_handshake() {
 }
 
 #[tokio::test]
-async fn only_http_1_1_is_offered_and_sessions_are_resumed() {
+async fn http_1_1_is_agreed_on_with_who_speaks_nothing_else_and_sessions_are_resumed() {
     let upstream = Upstream::ok().await;
     let proxy = setup(&upstream).start().await;
     let config = client(&ca(&proxy.scratch.path("")));

@@ -5,6 +5,7 @@ pub(crate) mod child;
 pub(crate) mod files;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod http2_worker;
 pub(crate) mod pki;
 pub(crate) mod running;
 pub(crate) mod upstream;

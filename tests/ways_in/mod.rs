@@ -4,6 +4,8 @@ mod bodies;
 mod credentials;
 mod entries;
 mod headers;
+mod http2;
+mod http2_hostile;
 mod links;
 mod localhost;
 mod matching;

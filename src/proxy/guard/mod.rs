@@ -10,6 +10,7 @@
 //! Here is pure state; [`super::worker_io`] feeds it and carries out its refusals.
 
 mod chunked;
+pub mod frames;
 mod head;
 
 use chunked::Chunked;

@@ -8,10 +8,10 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::observe::Outcome;
 use crate::proxy::answer::WorkerAnswer;
-use crate::proxy::callers::{self, Peer};
+use crate::proxy::callers::{self, Arrival, Peer};
 use crate::proxy::failure::{Failure, Then};
 use crate::proxy::live::Live;
-use crate::proxy::matching::{Entry, EntryKind, Inside};
+use crate::proxy::matching::{EntryKind, Inside};
 use crate::proxy::tally::Tally;
 use crate::proxy::{Proxy, inbound, request};
 use crate::snapshot::authority::NAME;
@@ -45,16 +45,16 @@ impl Slot {
 /// line of its own; the requests inside have.
 pub fn answer(
     proxy: &Arc<Proxy>,
-    entry: &Entry,
+    arrival: &Arrival,
     mut connect: Request<Incoming>,
     slot: &Slot,
 ) -> Response<WorkerAnswer> {
     let live = proxy.live.load_full();
     let upgrade = hyper::upgrade::on(&mut connect);
     let (parts, _body) = connect.into_parts();
-    match decide(proxy, &live, entry, &parts) {
+    match decide(proxy, &live, arrival, &parts) {
         Ok(inside) => {
-            let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default().within(&parts.headers);
+            let peer = arrival.peer.within(&parts.headers);
             slot.put(Opened { inside, peer, stream: upgrade });
             Response::new(WorkerAnswer::nothing())
         }
@@ -65,7 +65,7 @@ pub fn answer(
     }
 }
 
-fn decide(proxy: &Proxy, live: &Live, entry: &Entry, parts: &http::request::Parts) -> Result<Inside, Failure> {
+fn decide(proxy: &Proxy, live: &Live, arrival: &Arrival, parts: &http::request::Parts) -> Result<Inside, Failure> {
     let plan = &live.snapshot.plan;
     let (host, port) = inbound::read_connect(parts, &plan.config.limits)?;
     if inbound::has_passed(&parts.headers, &proxy.via) {
@@ -74,7 +74,7 @@ fn decide(proxy: &Proxy, live: &Live, entry: &Entry, parts: &http::request::Part
     let Some(intercept) = &live.snapshot.authority else {
         return Err(Failure::no_route("CONNECT: this proxy opens no tunnels, and interception is off ([intercept])"));
     };
-    match &entry.kind {
+    match &arrival.entry.kind {
         EntryKind::Shared => {}
         EntryKind::OwnPort(route) => {
             let why = format!("CONNECT: this port belongs to route {route}; use one of [listen] proxy");
@@ -90,7 +90,7 @@ fn decide(proxy: &Proxy, live: &Live, entry: &Entry, parts: &http::request::Part
     if !plan.table.takes_port(&host, port) {
         return Err(Failure::no_route(format!("no route of host {host} has the port {port}")));
     }
-    callers::admit_connect(&plan.config, &host, parts)?;
+    callers::admit_connect(&plan.config, &host, (parts, &arrival.peer))?;
     let Some(ca) = &intercept.authority else {
         let why = intercept.part.bad.as_ref().map(|(secret, reason)| format!("secret {secret}: {reason}"));
         let why = format!("the CA of interception has no usable value: {}", why.unwrap_or_default());

@@ -125,7 +125,8 @@ async fn answer(
     patience: Patience,
 ) -> Result<Response<RecvStream>, Trouble> {
     let mut response = pin!(response);
-    let mut watch = Watch::new(patience);
+    let mut timer = None;
+    let mut watch = Watch::new(patience, progress, &mut timer);
     let mut interim = 0;
     let mut poll_interim = |response: &mut Pin<&mut ResponseFuture>, cx: &mut Context<'_>| {
         while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {

@@ -52,7 +52,7 @@ async fn send(stream: StreamUse) -> Result<Answer, SendFailure> {
     let request = Request::builder().uri("/").header("host", "api.test").body(RequestBody::Empty).unwrap();
     let progress = Arc::new(Progress::default());
     progress.finish();
-    let patience = Patience { response: None, body: None };
+    let patience = Patience { since: tokio::time::Instant::now(), response: None, body: None };
     timeout(LONG, stream.send(request, &progress, patience, Trailers::Welcome)).await.unwrap()
 }
 

@@ -1,4 +1,4 @@
-"""Hostile requests and hostile upstreams over raw sockets, written from the rules of RFC 9110 and 9112.
+"""Hostile requests and hostile upstreams over raw sockets, written from the rules of RFC 9110, 9112 and 9113.
 
 Two routes, each with a credential of its own, to one recording upstream each. Whatever a case does, these must hold:
 what reaches an upstream is strict HTTP/1.1 with its route's credential exactly once and its own Host; nothing of a
@@ -15,7 +15,7 @@ import time
 
 import lib
 
-from . import answers, case, framing, identity, strict
+from . import answers, case, framing, http2, identity, strict
 
 CREDENTIALS = {"api.test": ("authorization", "Bearer CANARY-A-51ab77"), "other.test": ("x-api-key", "CANARY-B-0c93fe")}
 SECRETS = [b"CANARY-A-51ab77", b"CANARY-B-0c93fe"]
@@ -157,6 +157,17 @@ class Trial:
             troubles.append(trouble)
         return troubles + self.settle()[1]
 
+    def http2(self, one):
+        out, closed = exchange(self.proxy.port, one.data)
+        time.sleep(0.01)
+        arrived, troubles = self.settle()
+        troubles += self.leaks(out) + list(http2.judge(one, out, closed, arrived))
+        if arrived:
+            troubles += conditions(one, arrived[0])
+        if trouble := self.neighbour():
+            troubles.append(trouble)
+        return troubles + self.settle()[1]
+
     def leaks(self, out):
         return [f"a credential reached the worker: {out[:300]!r}"] if any(s in out for s in SECRETS) else []
 
@@ -242,6 +253,9 @@ credential = "b"
     trial, resident = Trial(proxy, origins), proxy.memory("VmRSS")
     for one in [*framing.cases(), *identity.cases()]:
         troubles = trial.request(one)
+        report.check(one.name, not troubles, "; ".join(troubles))
+    for one in http2.cases():
+        troubles = trial.http2(one)
         report.check(one.name, not troubles, "; ".join(troubles))
     for name, data, judge in answers.CASES:
         troubles = trial.response(data, judge)

@@ -13,7 +13,7 @@ BAD_LINES = {
     "two spaces": b"GET  /t HTTP/1.1\r\nHost: api.test\r\n\r\n", "a space at the end": get("/v", version="HTTP/1.1 "),
     "a space first": b" " + get("/t"), "no method": b" /m HTTP/1.1\r\nHost: api.test\r\n\r\n", "a bracket in the method": get("/m", method="G(T"),
     "CR alone": b"GET /cr HTTP/1.1\rHost: api.test\r\r", "CRCRLF": b"GET /cr HTTP/1.1\r\r\nHost: api.test\r\r\n\r\r\n",
-    "a TLS hello": b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03" + bytes(range(192)), "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
+    "a TLS hello": b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03" + bytes(range(192)),
     "the PROXY protocol": b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + get("/px"),
 }
 BAD_HEADERS = {
