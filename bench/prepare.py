@@ -45,7 +45,7 @@ def environment(place, name, program):
             done = subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "-r", pins],
                                   capture_output=True, text=True)
         if done.returncode:
-            return None, (done.stderr or done.stdout).strip().splitlines()[-1:]
+            return None, "\n".join((done.stderr or done.stdout).strip().splitlines()[-1:]) or "it could not be installed"
         mark.write_text(made)
     found = next(iter(sorted(folder.glob(program))), None)
     if not found:
@@ -85,7 +85,7 @@ def everything(top, target, wanted):
         if name in wanted:
             programs[name], reason = environment(place, name, program)
             if reason:
-                without[name] = f"{reason}"
+                without[name] = reason
     programs["bare"], generator = own_programs(place / "bare")
     programs["countersign"] = countersign(top, target)
     return {name: pathlib.Path(path) for name, path in programs.items() if path and name in wanted}, generator, without
@@ -98,7 +98,8 @@ def versions(programs):
     for name, path in programs.items():
         if name in asked:
             done = subprocess.run([path, asked[name]], capture_output=True, text=True)
-            lines[name] = next((line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()), "")
+            said = next((line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()), "")
+            lines[name] = said.replace(str(path), name)
     return lines
 
 

@@ -47,7 +47,8 @@ impl Words {
 
     /// A number, or what it is when the option is absent.
     pub fn number(&self, name: &str, absent: u64) -> Result<u64, Failure> {
-        self.value(name).map_or(Ok(absent), |text| text.parse().map_err(|_| format!("--{name} {text:?} is no number").into()))
+        self.value(name)
+            .map_or(Ok(absent), |text| text.parse().map_err(|_| format!("--{name} {text:?} is no number").into()))
     }
 }
 
@@ -58,7 +59,9 @@ pub fn client_config(words: &Words, protocol: &[u8]) -> Result<Arc<ClientConfig>
         roots.add(certificate?)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
     let mut config = match words.value("cert") {
         None => builder.with_no_client_auth(),
         Some(path) => {

@@ -122,7 +122,10 @@ async fn exchange(stream: &mut dyn Stream, request: &[u8], buffer: &mut Vec<u8>)
     if head.get(9..12) != Some("200") {
         return Err(head.lines().next().unwrap_or_default().to_owned().into());
     }
-    let length = head.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length: usize = length.ok_or("an answer without Content-Length")?.1.trim().parse()?;
     let mut left = length.checked_sub(buffer.len() - end).ok_or("more than the answer's length")?;
     while left > 0 {
@@ -134,7 +137,12 @@ async fn exchange(stream: &mut dyn Stream, request: &[u8], buffer: &mut Vec<u8>)
 }
 
 /// One connection's turn: requests until the source has no more. Gives the connection back, so that it stays open.
-async fn work(plan: Rc<Plan>, source: Rc<Source>, tally: Rc<Tally>, held: Option<Box<dyn Stream>>) -> Option<Box<dyn Stream>> {
+async fn work(
+    plan: Rc<Plan>,
+    source: Rc<Source>,
+    tally: Rc<Tally>,
+    held: Option<Box<dyn Stream>>,
+) -> Option<Box<dyn Stream>> {
     let (mut held, mut buffer) = (held, Vec::with_capacity(16 * 1024));
     while let Some(due) = source.next().await {
         let turn = async {
@@ -200,11 +208,18 @@ fn clock(rate: u64, count: u64) -> mpsc::UnboundedReceiver<Instant> {
 fn report(tally: &Tally, seconds: f64) -> String {
     let mut all = tally.latencies.borrow_mut();
     all.sort_unstable();
-    let at = |share: f64| all.get(((all.len() as f64 * share) as usize).min(all.len().saturating_sub(1))).copied().unwrap_or(0);
+    let at = |share: f64| {
+        all.get(((all.len() as f64 * share) as usize).min(all.len().saturating_sub(1))).copied().unwrap_or(0)
+    };
     let error = tally.first_error.borrow().clone().unwrap_or_default().replace(['"', '\\', '\r', '\n'], " ");
     format!(
         r#"{{"requests":{},"errors":{},"seconds":{seconds:.4},"p50":{},"p90":{},"p99":{},"p999":{},"error":"{error}"}}"#,
-        all.len(), tally.errors.get(), at(0.5), at(0.9), at(0.99), at(0.999),
+        all.len(),
+        tally.errors.get(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(0.999),
     )
 }
 
@@ -224,7 +239,8 @@ async fn run(words: &Words, plan: Rc<Plan>) -> Result<(), Failure> {
         0 if exact > 0 => Source::closed(exact, None),
         0 => Source::closed(u64::MAX, Some(begin + Duration::from_secs(seconds))),
         rate => {
-            let source = Rc::new(Source::Queue { due: RefCell::default(), more: Notify::new(), over: Cell::new(false) });
+            let source =
+                Rc::new(Source::Queue { due: RefCell::default(), more: Notify::new(), over: Cell::new(false) });
             let (mut fired, filled) = (clock(rate, rate * seconds), Rc::clone(&source));
             spawn_local(async move {
                 let Source::Queue { due, more, over } = &*filled else { return };
@@ -264,7 +280,10 @@ fn main() -> Result<(), Failure> {
     let connect = words.value("connect").is_some();
     let tls = match connect || words.value("tls").is_some() {
         false => None,
-        true => Some((TlsConnector::from(Arc::clone(&client_config(&words, b"http/1.1")?)), ServerName::try_from(host.clone())?)),
+        true => Some((
+            TlsConnector::from(Arc::clone(&client_config(&words, b"http/1.1")?)),
+            ServerName::try_from(host.clone())?,
+        )),
     };
     let plan = Rc::new(Plan { to: words.needed("to")?.to_owned(), host, request, connect, tls });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
