@@ -3,26 +3,32 @@
 //! Validation comes before the swap; what is bad keeps its last good self; nothing is half applied.
 //! Says what changed: one line and one count per change of state, never one per retry.
 
+mod diff;
 mod report;
 mod restart;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admin::{ReloadResult, ReloadView};
 use crate::config;
 use crate::config::model::Config;
 use crate::observe::log;
-use crate::observe::metrics::ConfigReload;
+use crate::observe::metrics::{ConfigReload, WatchMode};
 use crate::proxy::Proxy;
 use crate::proxy::live::Live;
 use crate::secret::set::SecretSet;
 use crate::secret::wanted::Wanted;
+use crate::secret::watch::Mode;
 use crate::snapshot::authority::AuthorityState;
 use crate::snapshot::plan::Plan;
 use crate::snapshot::{Moment, Snapshot};
 
 pub use report::names_of_route;
+
+/// While a certificate waits for its beginning, the clock is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Makes snapshots and puts them in use.
 pub struct Reloader {
@@ -30,6 +36,17 @@ pub struct Reloader {
     path: PathBuf,
     overrides: Overrides,
     moment_key: [u8; 32],
+    /// The text of `proxy.toml` that was judged last.
+    judged: String,
+}
+
+/// Why `proxy.toml` is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Somebody asked: it is taken even when its text is the same.
+    Asked,
+    /// It was touched: its text decides whether anything is done and said.
+    Touched,
 }
 
 /// Changes the command line makes to a configuration, at start and at every reload alike.
@@ -38,6 +55,8 @@ pub type Overrides = Arc<dyn Fn(&mut Config) + Send + Sync>;
 /// What became of a changed `proxy.toml`.
 #[derive(Debug)]
 pub enum ConfigChange {
+    /// It was touched, and its text is the one that was judged last.
+    Same,
     /// It is good: these secrets are wanted now.
     Accepted(Arc<Plan>),
     /// It has mistakes or needs a restart; the last good one stays.
@@ -56,7 +75,8 @@ pub fn wanted(plan: &Plan) -> Wanted {
 impl Reloader {
     /// For the proxy that runs `path`.
     pub fn new(proxy: Arc<Proxy>, path: PathBuf, overrides: Overrides, fingerprint_key: [u8; 32]) -> Self {
-        Self { proxy, path, overrides, moment_key: fingerprint_key }
+        let judged = proxy.live.load().snapshot.plan.config.source.text.clone();
+        Self { proxy, path, overrides, moment_key: fingerprint_key, judged }
     }
 
     /// A new generation of secrets under the same configuration.
@@ -65,9 +85,26 @@ impl Reloader {
         self.apply(live.snapshot.plan.clone(), set, &live);
     }
 
+    /// How long until a certificate that came before its time may be used; `None` when there is none. At most
+    /// [`LOOK_AGAIN`], because the clock may be set meanwhile.
+    pub fn due_in(&self) -> Option<Duration> {
+        let due = self.proxy.live.load().snapshot.due()?;
+        let seconds = (due.seconds - self.proxy.clock.now().seconds).max(0);
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LOOK_AGAIN))
+    }
+
+    /// Tells the metric how changes are noticed.
+    pub fn watching(&self, mode: Mode) {
+        self.proxy.metrics.set_watch_mode(if mode == Mode::Inotify { WatchMode::Events } else { WatchMode::Poll });
+    }
+
     /// Reads `proxy.toml` again and decides whether it can take over.
-    pub fn read_config(&self) -> ConfigChange {
+    pub fn read_config(&mut self, why: Why) -> ConfigChange {
         let loaded = config::load(&self.path);
+        if why == Why::Touched && loaded.source.text == self.judged {
+            return ConfigChange::Same;
+        }
+        self.judged.clone_from(&loaded.source.text);
         let texts: Vec<String> = loaded.diagnostics.iter().map(|one| one.render(&loaded.source)).collect();
         let Some(mut new) = loaded.config else {
             self.proxy.metrics.config_reloaded(ConfigReload::Error);
@@ -89,7 +126,7 @@ impl Reloader {
     /// Puts an accepted plan in use with the secrets that it wanted.
     pub fn config(&self, plan: Arc<Plan>, set: &SecretSet) -> ReloadView {
         let live = self.proxy.live.load_full();
-        report::config_diff(&live.snapshot.plan.config, &plan.config);
+        diff::Diff::between(&live.snapshot.plan.config, &plan.config).log(plan.config.routes.len());
         log::set_level(plan.config.log.level);
         self.proxy.in_flight.set_limit(plan.config.limits.in_flight);
         self.proxy.buffered.set_limit(plan.config.limits.buffered);

@@ -163,7 +163,7 @@ static SECRETS: Section = Section {
             "poll",
             duration(Duration::from_millis(10), DAY, Some("off")),
             Is("10s"),
-            "how often the directory is read beside file events",
+            "how often the directory is read beside file events; less often where that would cost more than 0.4 % of a processor (5 % where some directories send no events)",
         ),
         key(
             "watch",

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::config::model::{Config, Route};
+use crate::config::model::Route;
 use crate::observe::metrics::Metrics;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::health::Health;
-use crate::snapshot::identity::{IdentitySpec, Part};
+use crate::snapshot::identity::Part;
 use crate::snapshot::{Snapshot, authority};
 
 /// Compares two snapshots and says each change once.
@@ -88,9 +88,9 @@ fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new
         if old.is_some() && generation(instance).is_some() && before.and_then(generation) != generation(instance) {
             handle.reloaded();
             let value = instance.current.as_ref();
-            tracing::info!(kind = "audit", credential = %new.name, tenant = tenant(values), fingerprint = value.map(|v| v.fingerprint.as_str()), "secret rotated");
+            tracing::info!(kind = "audit", credential = %new.name, tenant = tenant(values), fingerprint = value.map(|value| value.fingerprint()), "secret rotated");
         }
-        let (was, is) = (before.and_then(|before| before.bad.as_ref()), instance.bad.as_ref());
+        let (was, is) = (before.and_then(|before| before.bad.as_deref()), instance.bad.as_deref());
         match is {
             Some((secret, reason)) if was != is => {
                 if old.is_some() {
@@ -155,61 +155,4 @@ fn part_changes(metrics: &Metrics, name: &str, old: Option<&Part>, new: &Part) {
         None if was.is_some() => tracing::info!(credential = name, "identity is good again"),
         _ => {}
     }
-}
-
-/// One line about what a changed `proxy.toml` changes.
-pub(super) fn config_diff(old: &Config, new: &Config) {
-    let names = |config: &Config| -> std::collections::BTreeSet<String> {
-        config.routes.iter().map(|route| route.name.clone()).collect()
-    };
-    let (before, after) = (names(old), names(new));
-    let list = |names: Vec<&String>| names.into_iter().take(10).cloned().collect::<Vec<_>>().join(",");
-    let changed: Vec<&String> = after
-        .intersection(&before)
-        .filter(|name| {
-            let find = |config: &Config| {
-                config.routes.iter().find(|route| route.name == **name).map(|route| shape_of(config, route))
-            };
-            find(old) != find(new)
-        })
-        .collect();
-    tracing::info!(
-        kind = "audit",
-        routes = after.len(),
-        added = list(after.difference(&before).collect()),
-        removed = list(before.difference(&after).collect()),
-        changed = list(changed),
-        "proxy.toml taken into use"
-    );
-}
-
-/// What a route says, without where it stands in the file.
-fn shape_of(config: &Config, route: &Route) -> String {
-    let Route {
-        host,
-        path,
-        methods,
-        prefix,
-        listen,
-        upstream,
-        tenant,
-        tls,
-        timeouts,
-        limits,
-        credentials,
-        callers,
-        stand_in,
-        ..
-    } = route;
-    let identity = IdentitySpec::of(tls, &config.trust);
-    let clients = callers
-        .clients
-        .as_ref()
-        .map(|list| list.iter().map(|&index| config.clients[index].name.as_str()).collect::<Vec<_>>());
-    let origins = &callers.origins;
-    let server_name = &tls.server_name;
-    let names: Vec<&str> = credentials.iter().map(|&index| config.credentials[index].name.as_str()).collect();
-    format!(
-        "{host} {path:?} {methods:?} {prefix:?} {listen:?} {upstream:?} {tenant:?} {identity:?} {server_name:?} {timeouts:?} {limits:?} {names:?} {clients:?} {origins:?} {stand_in:?}"
-    )
 }

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use super::name::SecretName;
 use super::value::{BadReason, SecretBytes};
 
+/// Tells contents apart: 128 bits of a keyed hash. Kept several times for each secret, so it is short.
+pub type Digest = [u8; 16];
+
 /// What was found under one name.
 #[derive(Clone)]
 pub struct SecretFile {
     /// The content, or why there is none.
     pub content: Result<SecretBytes, BadReason>,
     /// Equal contents have equal digests; keyed per process, never shown.
-    pub digest: [u8; 32],
+    pub digest: Digest,
 }
 
 impl fmt::Debug for SecretFile {
@@ -42,7 +45,7 @@ impl SecretSet {
     }
 
     /// The digest under a name; all zero for a name that is not there.
-    pub fn digest(&self, name: &str) -> [u8; 32] {
-        self.files.get(name).map_or([0; 32], |file| file.digest)
+    pub fn digest(&self, name: &str) -> Digest {
+        self.files.get(name).map_or(Digest::default(), |file| file.digest)
     }
 }

@@ -24,6 +24,15 @@ const FULL_AT_MOST: Duration = Duration::from_secs(60);
 const SOON: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// Between two readings there is at least so much time.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
+/// What one look at a file costs, about; entering a directory costs [`FOLDER`] times as much. Counted and not measured,
+/// so that a busy machine does not make polls rare.
+const LOOK: Duration = Duration::from_micros(2);
+const FOLDER: u32 = 4;
+/// Between two polls there is at least so many times what one costs: where every directory sends events, polling is a
+/// net that costs next to nothing however many files there are ...
+const REST_WITH_EVENTS: u32 = 250;
+/// ... and where some do not, it takes a twentieth of one processor at most.
+const REST_WITHOUT_EVENTS: u32 = 20;
 /// How often one job reads again because new directories came under watch.
 const ROUNDS: usize = 3;
 
@@ -81,6 +90,8 @@ pub struct Source {
     backlog: VecDeque<Update>,
     next_poll: Option<Instant>,
     soon: Option<Instant>,
+    /// Of the poll that runs.
+    polling: bool,
     patience: Duration,
     polls: u32,
     last_full: Instant,
@@ -106,6 +117,10 @@ struct Done {
     set: Option<SecretSet>,
     unsettled: bool,
     settles_in: Option<Duration>,
+    /// About what a poll costs.
+    cost: Duration,
+    /// Whether every directory sends events.
+    watched: bool,
     config: bool,
     warnings: Vec<Warning>,
 }
@@ -129,6 +144,7 @@ impl Source {
         engine.read(Depth::Full, &mut done);
         done.warnings.extend(remarks_at_start(&engine.reader).into_iter().map(Warning::AtStart));
         done.set = None;
+        (done.cost, done.watched) = (engine.cost(), engine.watch.is_complete());
         let set = engine.reader.current();
         let now = Instant::now();
         let mut source = Self {
@@ -137,8 +153,9 @@ impl Source {
             poll: settings.poll,
             running: None,
             backlog: VecDeque::new(),
-            next_poll: settings.poll.map(|every| now + every),
+            next_poll: None,
             soon: None,
+            polling: true,
             patience: SOON.0,
             polls: 0,
             last_full: now,
@@ -191,6 +208,12 @@ impl Source {
         self.read_all().await
     }
 
+    /// What the last reading found; one that is under way is awaited.
+    pub async fn current(&mut self) -> SecretSet {
+        self.settle_running().await;
+        lock(&self.engine).reader.current()
+    }
+
     /// How changes are noticed, for the metric. Waits while a reading is under way.
     pub fn mode(&self) -> Mode {
         lock(&self.engine).watch.mode()
@@ -216,7 +239,7 @@ impl Source {
         let mut depth = (polled || is_due(secrets) || is_due(self.soon)).then_some(Depth::Changed);
         if polled {
             self.polls += 1;
-            self.next_poll = self.poll.map(|every| now + every);
+            (self.polling, self.next_poll) = (true, None);
         }
         // A burst for the secrets that is not over yet stays gathered; one job takes all the same.
         let gathered = self.shared.take();
@@ -248,6 +271,9 @@ impl Source {
 
     fn absorb(&mut self, done: Done, now: Instant) {
         self.backlog.extend(done.warnings.into_iter().map(Update::Warning));
+        if std::mem::take(&mut self.polling) {
+            self.next_poll = self.poll.map(|every| now + pause(every, done.cost, done.watched));
+        }
         if done.config {
             self.backlog.push_back(Update::ConfigTouched);
         }
@@ -282,6 +308,8 @@ impl Engine {
         if let Some(depth) = job.depth {
             self.read(depth, &mut done);
         }
+        done.cost = self.cost();
+        done.watched = self.watch.is_complete();
         done
     }
 
@@ -301,11 +329,17 @@ impl Engine {
         }
     }
 
+    fn cost(&self) -> Duration {
+        let (files, folders) = self.reader.size();
+        LOOK * files.saturating_add(folders.saturating_mul(FOLDER))
+    }
+
     /// Watches what is to be watched now; true when a directory is new.
     fn rewatch(&mut self, done: &mut Done) -> bool {
-        let secrets = self.reader.places().into_iter().map(|place| (Subject::Secrets, place));
+        let secrets = self.reader.places().map(|place| (Subject::Secrets, place));
         let config = self.config.iter().flat_map(|(path, _)| passed(path)).map(|place| (Subject::Config, place));
-        let updated = self.watch.update(secrets.chain(config));
+        // The configuration first: where there are too many directories, the last ones are left to polling.
+        let updated = self.watch.update(config.chain(secrets));
         if updated.warning.is_some() && updated.warning != self.said {
             self.said.clone_from(&updated.warning);
             done.warnings.extend(updated.warning.map(Warning::Watching));
@@ -319,6 +353,11 @@ impl Engine {
         let now = Stat::read(path);
         std::mem::replace(seen, now) != now
     }
+}
+
+/// How long until the next poll where one costs so much.
+fn pause(every: Duration, cost: Duration, watched: bool) -> Duration {
+    every.max(cost * if watched { REST_WITH_EVENTS } else { REST_WITHOUT_EVENTS })
 }
 
 fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {

@@ -7,23 +7,49 @@ use zeroize::Zeroizing;
 
 /// Bytes of one secret; wiped when the last owner is gone. `Debug` shows the length only.
 #[derive(Clone)]
-pub struct SecretBytes(Arc<Zeroizing<Vec<u8>>>);
+pub struct SecretBytes {
+    bytes: Arc<Zeroizing<Box<[u8]>>>,
+    /// How many of them count; what is cut off a text stays in memory that is wiped all the same.
+    end: u32,
+}
 
 impl SecretBytes {
     /// Takes ownership of bytes that were read.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Zeroizing::new(bytes)))
+        if bytes.capacity() == bytes.len() {
+            return Self::owning(bytes.into_boxed_slice());
+        }
+        // Shrinking might move the bytes and leave a copy behind: that copy is wiped here.
+        Self::copy_of(&Zeroizing::new(bytes))
+    }
+
+    /// Copies bytes whose owner wipes its own.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Self::owning(bytes.into())
+    }
+
+    fn owning(bytes: Box<[u8]>) -> Self {
+        // No secret is larger: the limits are below.
+        let end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Self { bytes: Arc::new(Zeroizing::new(bytes)), end }
+    }
+
+    /// The first bytes of the same secret, without a copy.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        let end = u32::try_from(count).unwrap_or(u32::MAX).min(self.end);
+        Self { bytes: self.bytes.clone(), end }
     }
 
     /// The bytes. Named so that a reader sees where secrets are used.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        self.bytes.get(..self.end as usize).unwrap_or(&self.bytes)
     }
 }
 
 impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretBytes({} bytes)", self.0.len())
+        write!(f, "SecretBytes({} bytes)", self.expose().len())
     }
 }
 
@@ -71,12 +97,31 @@ pub enum BadReason {
     /// A PEM file, key or certificate that cannot be used; the text says what was found.
     #[error("{0}")]
     Pem(String),
+    /// A certificate past its end; RFC 5280 section 4.1.2.5.
+    #[error("the certificate expired at {0}")]
+    Expired(Second),
+    /// A certificate before its beginning. It is used once that has come.
+    #[error("the certificate is not valid before {0}")]
+    NotYetValid(Second),
     /// Certificate and key are each good but do not belong together.
     #[error("key does not match certificate")]
     PairMismatch,
     /// A character that the scheme cannot carry, such as `:` in a Basic user name.
     #[error("{0}")]
     NotAllowed(&'static str),
+}
+
+/// A second since 1970, shown as RFC 3339 in UTC; as the number where the calendar ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Second(pub i64);
+
+impl fmt::Display for Second {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(time) => time.fmt(f),
+            Err(_) => write!(f, "second {}", self.0),
+        }
+    }
 }
 
 impl BadReason {
@@ -95,6 +140,8 @@ impl BadReason {
             Self::NonAscii => "non_ascii",
             Self::Encoding(_) => "encoding",
             Self::Pem(_) => "pem",
+            Self::Expired(_) => "expired",
+            Self::NotYetValid(_) => "not_yet_valid",
             Self::PairMismatch => "pair_mismatch",
             Self::NotAllowed(_) => "not_allowed",
         }

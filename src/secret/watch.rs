@@ -252,6 +252,7 @@ pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     shared: Arc<Shared>,
     mode: Mode,
+    complete: bool,
 }
 
 /// What [`Watch::update`] did.
@@ -269,19 +270,24 @@ impl Watch {
         let events = shared.clone();
         let config = notify::Config::default().with_follow_symlinks(false);
         match RecommendedWatcher::new(move |event| events.receive(event, Instant::now()), config) {
-            Ok(watcher) => (Self { watcher: Some(watcher), shared, mode: Mode::Inotify }, None),
+            Ok(watcher) => (Self { watcher: Some(watcher), shared, mode: Mode::Inotify, complete: false }, None),
             Err(error) => (Self::off(), Some(WatchError::Unavailable(text(&error)))),
         }
     }
 
     /// A watch that never tells anything.
     pub fn off() -> Self {
-        Self { watcher: None, shared: Arc::default(), mode: Mode::Poll }
+        Self { watcher: None, shared: Arc::default(), mode: Mode::Poll, complete: false }
     }
 
     /// Whether events arrive for everything that is to be watched.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether no directory is left to polling alone.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
@@ -305,7 +311,7 @@ impl Watch {
             let _ = watcher.unwatch(&dir);
             self.shared.lock().dirs.remove(&dir);
         }
-        self.mode = Mode::Inotify;
+        (self.mode, self.complete) = (Mode::Inotify, true);
         for (dir, watched) in wanted {
             if let Some(known) = self.shared.lock().dirs.get_mut(&dir) {
                 known.rules = watched.rules;
@@ -313,6 +319,7 @@ impl Watch {
             }
             if self.shared.lock().dirs.len() >= MAX_WATCHES {
                 updated.warning = Some(WatchError::TooMany);
+                self.complete = false;
                 break;
             }
             // Known before its first event can arrive.
@@ -320,7 +327,7 @@ impl Watch {
             if let Err(error) = watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 self.shared.lock().dirs.remove(&dir);
                 if !matches!(error.kind, notify::ErrorKind::PathNotFound) {
-                    self.mode = Mode::Poll;
+                    (self.mode, self.complete) = (Mode::Poll, false);
                     updated.warning = Some(WatchError::Unavailable(text(&error)));
                     continue;
                 }
@@ -337,6 +344,9 @@ fn by_directory(places: impl IntoIterator<Item = (Subject, Place)>) -> HashMap<P
     let mut paths: HashMap<Inode, PathBuf> = HashMap::new();
     let mut dirs: HashMap<PathBuf, Watched> = HashMap::new();
     for (subject, mut place) in places {
+        if dirs.len() > MAX_WATCHES {
+            break; // too many are told by one more than there may be
+        }
         let inode = loop {
             match rustix::fs::stat(&place.dir) {
                 Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => {

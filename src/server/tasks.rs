@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::view::View;
 use crate::admin::{ReloadResult, ReloadView};
 use crate::proxy::Proxy;
-use crate::reload::{self, ConfigChange, Reloader};
+use crate::reload::{self, ConfigChange, Reloader, Why};
 use crate::secret::set::SecretSet;
 use crate::secret::source::{Source, Update};
 
@@ -25,20 +25,33 @@ pub(super) enum Command {
 
 /// Follows files and commands, one change at a time, until it is aborted.
 pub(super) async fn reload_loop(
-    reloader: Reloader,
+    mut reloader: Reloader,
     mut source: Source,
     mut commands: mpsc::Receiver<Command>,
     view: Arc<View>,
 ) {
     loop {
+        let due = reloader.due_in();
         tokio::select! {
             update = source.next() => match update {
-                Update::Secrets(set) => secrets(&reloader, &view, &set),
-                Update::ConfigTouched => drop(config(&reloader, &mut source, &view).await),
-                Update::Warning(warning) => tracing::warn!("{warning}"),
+                Update::Secrets(set) => {
+                    reloader.watching(source.mode());
+                    secrets(&reloader, &view, &set);
+                }
+                Update::ConfigTouched => drop(config(&mut reloader, Why::Touched, &mut source, &view).await),
+                Update::Warning(warning) => {
+                    reloader.watching(source.mode());
+                    tracing::warn!("{warning}");
+                }
             },
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {
+                // A certificate that came before its time: the files are the same, the day is another.
+                if reloader.due_in().is_some_and(|rest| rest.is_zero()) {
+                    secrets(&reloader, &view, &source.current().await);
+                }
+            }
             Some(Command::Reload(reply)) = commands.recv() => {
-                let outcome = config(&reloader, &mut source, &view).await;
+                let outcome = config(&mut reloader, Why::Asked, &mut source, &view).await;
                 // Whoever asked may have gone.
                 let _ = reply.send(outcome);
             }
@@ -51,8 +64,12 @@ fn secrets(reloader: &Reloader, view: &View, set: &SecretSet) {
     view.secrets_changed(set);
 }
 
-async fn config(reloader: &Reloader, source: &mut Source, view: &View) -> ReloadView {
-    match reloader.read_config() {
+async fn config(reloader: &mut Reloader, why: Why, source: &mut Source, view: &View) -> ReloadView {
+    match reloader.read_config(why) {
+        ConfigChange::Same => {
+            let generation = source.current().await.generation;
+            ReloadView { result: ReloadResult::Ok, generation, messages: Vec::new() }
+        }
         ConfigChange::Accepted(plan) => {
             let set = source.want(reload::wanted(&plan)).await;
             let outcome = reloader.config(plan, &set);

@@ -32,7 +32,15 @@ pub(super) struct View {
     commands: mpsc::Sender<Command>,
     started: Timestamp,
     draining: AtomicBool,
-    token: ArcSwap<AdminToken>,
+    token: ArcSwap<Token>,
+}
+
+/// The admin token as of one generation of secrets.
+struct Token {
+    /// The newest value and the one before it.
+    accepted: AdminToken,
+    /// When the one before ends.
+    previous_until: Timestamp,
 }
 
 impl View {
@@ -44,7 +52,7 @@ impl View {
         set: &SecretSet,
     ) -> Self {
         let started = proxy.clock.now();
-        let token = ArcSwap::from_pointee(AdminToken::NotConfigured);
+        let token = ArcSwap::from_pointee(Token { accepted: AdminToken::NotConfigured, previous_until: started });
         let view = Self { proxy, listeners, commands, started, draining: AtomicBool::new(false), token };
         view.secrets_changed(set);
         view
@@ -62,14 +70,19 @@ impl View {
             None => AdminToken::NotConfigured,
             Some(name) => match set.content(name.value.as_str()).and_then(|bytes| Kind::HeaderText.load(bytes)) {
                 Ok(Material::Text(value)) => AdminToken::Values(vec![value]),
-                _ => match &**self.token.load() {
+                _ => match &self.token.load().accepted {
                     AdminToken::Values(values) => AdminToken::Values(values.clone()),
                     _ => AdminToken::Unusable,
                 },
             },
         };
-        let next = with_previous(next, &self.token.load());
-        self.token.store(Arc::new(next));
+        let old = self.token.load();
+        let changed =
+            newest(&next).is_some_and(|next| newest(&old.accepted).is_some_and(|old| old.expose() != next.expose()));
+        let overlap = i64::try_from(live.snapshot.plan.config.secrets.overlap.as_secs()).unwrap_or(0);
+        let previous_until = if changed { self.now().plus_seconds(overlap) } else { old.previous_until };
+        let accepted = with_previous(next, &old.accepted);
+        self.token.store(Arc::new(Token { accepted, previous_until }));
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -81,6 +94,13 @@ impl View {
         route.listen.as_ref()?;
         let bound = self.listeners.iter().find(|listener| listener.route.as_deref() == Some(&route.name));
         bound.map(|listener| listener.address.clone())
+    }
+}
+
+fn newest(token: &AdminToken) -> Option<&SecretBytes> {
+    match token {
+        AdminToken::Values(values) => values.first(),
+        AdminToken::NotConfigured | AdminToken::Unusable => None,
     }
 }
 
@@ -162,7 +182,13 @@ impl Source for View {
     }
 
     fn admin_token(&self) -> AdminToken {
-        AdminToken::clone(&self.token.load())
+        let token = self.token.load();
+        match &token.accepted {
+            AdminToken::Values(values) if self.now() >= token.previous_until => {
+                AdminToken::Values(values.iter().take(1).cloned().collect())
+            }
+            accepted => accepted.clone(),
+        }
     }
 
     fn reads(&self) -> Reads {
@@ -229,7 +255,7 @@ fn row_of(state: &CredentialState, routes: Vec<String>) -> CredentialView {
     CredentialView {
         name: state.name.clone(),
         scheme: state.signer.scheme().to_owned(),
-        fingerprint: newest.filter(|_| single).map(|value| value.fingerprint.clone()),
+        fingerprint: newest.filter(|_| single).map(|value| value.fingerprint()),
         health: health(state.health()),
         reason: bad.map(|problem| format!("{}: {}", problem.secret, problem.reason)),
         loaded_at: newest.map(|value| value.loaded_at),

@@ -77,18 +77,19 @@ impl Kind {
                 let key = decode_key(raw, encoding)?;
                 Ok(Material::Hmac(super::hmac::Key::new(algorithm, &key)))
             }
-            Self::HeaderText => checked_text(raw, header_text),
-            Self::CookieText => checked_text(raw, cookie_text),
-            Self::Username => checked_text(raw, username),
-            Self::Text | Self::Password => checked_text(raw, |_| Ok(())),
+            Self::HeaderText => checked_text(bytes, header_text),
+            Self::CookieText => checked_text(bytes, cookie_text),
+            Self::Username => checked_text(bytes, username),
+            Self::Text | Self::Password => checked_text(bytes, |_| Ok(())),
         }
     }
 }
 
-fn checked_text(raw: &[u8], allowed: fn(&str) -> Result<(), BadReason>) -> Result<Material, BadReason> {
-    let text = plain_text(raw)?;
+fn checked_text(bytes: &SecretBytes, allowed: fn(&str) -> Result<(), BadReason>) -> Result<Material, BadReason> {
+    let text = plain_text(bytes.expose())?;
     allowed(text)?;
-    Ok(Material::Text(SecretBytes::new(text.as_bytes().to_vec())))
+    // Only the end of the file is cut.
+    Ok(Material::Text(bytes.first(text.len())))
 }
 
 /// The rules that every text secret obeys; the result has no trailing line ends.

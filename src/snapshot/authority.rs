@@ -9,7 +9,7 @@ use super::identity::{Loaded, Part, half};
 use crate::config::model::{AuthoritySource, Config, OnMissing};
 use crate::route::host::HostPattern;
 use crate::secret::name::NamePattern;
-use crate::secret::set::SecretSet;
+use crate::secret::set::{Digest, SecretSet};
 use crate::tls::{self, Authority, Subtree};
 
 /// Its name in health, logs and metrics.
@@ -22,7 +22,7 @@ pub struct AuthorityState {
     pub part: Part,
     /// The newest good one; `None` when there never was one.
     pub authority: Option<Arc<Authority>>,
-    digests: Option<[[u8; 32]; 2]>,
+    digests: Option<[Digest; 2]>,
 }
 
 impl AuthorityState {
@@ -38,7 +38,8 @@ impl AuthorityState {
             AuthoritySource::Made { .. } => before.cloned(),
             AuthoritySource::Secrets { cert, key } => {
                 let digests = Some([set.digest(cert.value.as_str()), set.digest(key.value.as_str())]);
-                if let Some(before) = before.filter(|before| before.digests == digests) {
+                let early = |before: &Self| before.part.valid_from().is_some_and(|from| moment.now >= from);
+                if let Some(before) = before.filter(|before| before.digests == digests && !early(before)) {
                     return Some(before.clone());
                 }
                 let (part, authority) = half(
@@ -58,14 +59,14 @@ impl AuthorityState {
     /// A CA that was made by this process or an earlier one.
     pub fn made(authority: Authority, moment: Moment) -> Option<Arc<Self>> {
         let name = NamePattern::parse(NAME).ok()?;
-        let fingerprint = authority.fingerprint();
+        let digest = digest_of(&authority);
         let (part, authority) = half(
             Some(&name),
             None,
             OnMissing::Keep,
             1,
             moment,
-            |_| Ok((authority, fingerprint)),
+            |_| Ok((authority, digest)),
             |authority: &Authority| Some(authority.validity().not_after),
         );
         Some(Arc::new(Self { part: part?, authority, digests: None }))
@@ -101,6 +102,13 @@ fn name_of(host: &HostPattern) -> Option<Subtree> {
     (!name.is_empty()).then(|| Subtree::of(&name))
 }
 
+/// The beginning of the certificate's fingerprint.
+fn digest_of(authority: &Authority) -> Digest {
+    let mut digest = Digest::default();
+    digest.iter_mut().zip(authority.fingerprint()).for_each(|(to, from)| *to = from);
+    digest
+}
+
 fn load(cert: &NamePattern, key: &NamePattern, set: &SecretSet, moment: Moment) -> Loaded<Authority> {
     let cert_bytes = set.content(cert.as_str()).map_err(|reason| (cert.clone(), reason))?;
     let key_bytes = set.content(key.as_str()).map_err(|reason| (key.clone(), reason))?;
@@ -108,6 +116,6 @@ fn load(cert: &NamePattern, key: &NamePattern, set: &SecretSet, moment: Moment) 
     tls::Chain::parse(cert_bytes).map_err(|reason| (cert.clone(), reason))?;
     tls::PrivateKey::parse(key_bytes).map_err(|reason| (key.clone(), reason))?;
     let authority = Authority::load(cert_bytes, key_bytes, moment.now).map_err(|reason| (cert.clone(), reason))?;
-    let digest = authority.fingerprint();
+    let digest = digest_of(&authority);
     Ok((authority, digest))
 }

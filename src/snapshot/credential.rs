@@ -10,8 +10,8 @@ use super::Moment;
 use super::health::{Health, Problem};
 use crate::clock::Timestamp;
 use crate::config::model::{Credential as Config, OnMissing, Secrets};
-use crate::secret::name::SecretName;
-use crate::secret::set::SecretSet;
+use crate::secret::name::{NamePattern, SecretName};
+use crate::secret::set::{Digest, SecretFile, SecretSet};
 use crate::secret::value::BadReason;
 use crate::sign::Signer;
 use crate::sign::material::Material;
@@ -30,8 +30,10 @@ pub struct CredentialState {
     /// The variables of its secrets' names, sorted, each once; empty for a plain credential.
     pub variables: Vec<String>,
     /// By the values of `variables`, joined by `/`; a plain credential has one under `""`.
-    instances: HashMap<Box<str>, Arc<Instance>>,
+    instances: Instances,
 }
+
+type Instances = HashMap<Box<str>, Arc<Instance>>;
 
 /// One set of secrets of a credential: the only one, or one tenant's.
 #[derive(Debug)]
@@ -43,32 +45,38 @@ pub struct Instance {
     /// When `previous` ends.
     pub previous_until: Timestamp,
     /// What is wrong with the files as they are now.
-    pub bad: Option<(SecretName, BadReason)>,
+    pub bad: Option<Box<(SecretName, BadReason)>>,
     /// Whether the upstream has refused the newest value and the previous one was used instead.
     pub fell_back: AtomicBool,
-    digest: [u8; 32],
+    digest: Digest,
 }
 
 /// Secrets ready for signing.
 pub struct Value {
     /// In the order of [`Signer::requirements`].
-    pub keys: Vec<Material>,
+    pub keys: Box<[Material]>,
     /// What the keys alone make, for schemes that cover nothing of the request.
     pub kept: Kept,
-    /// 8 hex digits.
-    pub fingerprint: String,
+    fingerprint: [u8; 4],
     /// When it was read.
     pub loaded_at: Timestamp,
     /// The generation that brought it.
     pub generation: u64,
     /// Whether the upstream has once answered it with anything but 401.
     pub accepted: AtomicBool,
-    digest: [u8; 32],
+    digest: Digest,
+}
+
+impl Value {
+    /// 8 hex digits that tell it apart and say nothing about it.
+    pub fn fingerprint(&self) -> String {
+        hex(&self.fingerprint)
+    }
 }
 
 impl std::fmt::Debug for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Value({})", self.fingerprint)
+        write!(f, "Value({})", self.fingerprint())
     }
 }
 
@@ -94,6 +102,12 @@ impl CredentialState {
         let variables = variables(&config.signer);
         let before = before.filter(|old| same_use(&old.signer, &config.signer));
         let compiler = Compiler { signer: &config.signer, set, on_missing, secrets, moment };
+        if let ([_], [requirement]) = (&*variables, config.signer.requirements())
+            && set.files.len() <= INSTANCES
+        {
+            let instances = compiler.by_file(&requirement.pattern, before.map(|before| &before.instances));
+            return Arc::new(Self { name: config.name.clone(), signer: config.signer.clone(), variables, instances });
+        }
         let mut instances = HashMap::new();
         for values in existing(&config.signer, &variables, set, before.map(Arc::as_ref)) {
             if instances.len() == INSTANCES {
@@ -148,7 +162,7 @@ impl CredentialState {
         self.instances
             .values()
             .filter_map(|instance| {
-                let (secret, reason) = instance.bad.as_ref()?;
+                let (secret, reason) = instance.bad.as_deref()?;
                 Some(Problem {
                     credential: self.name.clone(),
                     secret: secret.clone(),
@@ -163,7 +177,7 @@ impl CredentialState {
 impl Instance {
     /// The value to sign with.
     pub fn value(&self) -> Result<&Arc<Value>, Unavailable> {
-        self.current.as_ref().ok_or_else(|| match &self.bad {
+        self.current.as_ref().ok_or_else(|| match self.bad.as_deref() {
             Some((secret, reason)) => Unavailable { secret: secret.as_str().to_owned(), reason: reason.clone() },
             None => Unavailable { secret: String::new(), reason: BadReason::Missing },
         })
@@ -197,6 +211,27 @@ struct Compiler<'c> {
 }
 
 impl Compiler<'_> {
+    /// The instances of a credential with one secret and one variable, the usual one with very many: each file is an
+    /// instance, and one that did not change costs a look.
+    fn by_file(&self, pattern: &NamePattern, before: Option<&Instances>) -> Instances {
+        let mut instances = Instances::with_capacity(before.map_or(0, HashMap::len));
+        for (name, file) in &*self.set.files {
+            let Some(&[(variable, value)]) = pattern.captures(name.as_str()).as_deref() else { continue };
+            let old = before.and_then(|before| before.get(value));
+            let same = old.filter(|old| old.digest == digest_of([Some(file)]));
+            let instance = same.cloned().unwrap_or_else(|| self.instance(&HashMap::from([(variable, value)]), old));
+            instances.insert(value.into(), instance);
+        }
+        let Some(variable) = pattern.variables().next() else { return instances };
+        // Values that were used before and whose file has gone.
+        for (value, old) in before.into_iter().flatten() {
+            if instances.len() < INSTANCES && !instances.contains_key(value) {
+                instances.insert(value.clone(), self.instance(&HashMap::from([(variable, &**value)]), Some(old)));
+            }
+        }
+        instances
+    }
+
     fn instance(&self, values: &HashMap<&str, &str>, before: Option<&Arc<Instance>>) -> Arc<Instance> {
         let names: Vec<Option<SecretName>> = self
             .signer
@@ -215,18 +250,8 @@ impl Compiler<'_> {
     }
 
     /// One digest over the digests of all files, in order.
-    fn digest(&self, names: &[Option<SecretName>]) -> [u8; 32] {
-        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        for name in names {
-            let Some(name) = name else { continue };
-            context.update(&self.set.digest(name.as_str()));
-            if let Err(reason) = self.set.content(name.as_str()) {
-                context.update(reason.label().as_bytes());
-            }
-        }
-        let mut out = [0; 32];
-        out.copy_from_slice(context.finish().as_ref());
-        out
+    fn digest(&self, names: &[Option<SecretName>]) -> Digest {
+        digest_of(names.iter().flatten().map(|name| self.set.files.get(name.as_str())))
     }
 
     fn load(&self, names: &[Option<SecretName>]) -> Result<Vec<Material>, (SecretName, BadReason)> {
@@ -241,7 +266,7 @@ impl Compiler<'_> {
         Ok(keys)
     }
 
-    fn renewed(&self, keys: Vec<Material>, digest: [u8; 32], before: Option<&Arc<Instance>>) -> Arc<Instance> {
+    fn renewed(&self, keys: Vec<Material>, digest: Digest, before: Option<&Arc<Instance>>) -> Arc<Instance> {
         let old = before.and_then(|before| before.current.clone());
         // The same value again after a bad one: nothing has changed for the upstream.
         if let (Some(old), Some(before)) = (old.as_ref().filter(|old| old.digest == digest), before) {
@@ -255,9 +280,9 @@ impl Compiler<'_> {
             });
         }
         let value = Value {
-            keys,
+            keys: keys.into(),
             kept: Kept::default(),
-            fingerprint: fingerprint(&self.moment.fingerprint_key, &digest),
+            fingerprint: fingerprint_bytes(&self.moment.fingerprint_key, &digest),
             loaded_at: self.moment.now,
             generation: self.set.generation,
             accepted: AtomicBool::new(false),
@@ -279,7 +304,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn kept(&self, bad: (SecretName, BadReason), digest: [u8; 32], before: Option<&Arc<Instance>>) -> Arc<Instance> {
+    fn kept(&self, bad: (SecretName, BadReason), digest: Digest, before: Option<&Arc<Instance>>) -> Arc<Instance> {
         let ended = self.on_missing == OnMissing::Fail && bad.1 == BadReason::Missing;
         let before = before.filter(|_| !ended);
         Arc::new(Instance {
@@ -287,10 +312,27 @@ impl Compiler<'_> {
             previous: before.and_then(|before| before.previous.clone()),
             previous_until: before.map_or(self.moment.now, |before| before.previous_until),
             fell_back: AtomicBool::new(before.is_some_and(|before| before.fell_back.load(Ordering::Relaxed))),
-            bad: Some(bad),
+            bad: Some(Box::new(bad)),
             digest,
         })
     }
+}
+
+/// One digest over those of files, in order; `None` is a file that is not there.
+fn digest_of<'f>(files: impl IntoIterator<Item = Option<&'f SecretFile>>) -> Digest {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for file in files {
+        context.update(&file.map_or(Digest::default(), |file| file.digest));
+        match file.map(|file| &file.content) {
+            None => context.update(BadReason::Missing.label().as_bytes()),
+            Some(Err(reason)) => context.update(reason.label().as_bytes()),
+            Some(Ok(_)) => {}
+        }
+    }
+    let mut out = Digest::default();
+    let length = out.len();
+    out.copy_from_slice(&context.finish().as_ref()[..length]);
+    out
 }
 
 /// The variables of all secret names of a signer, sorted, each once.
@@ -335,7 +377,17 @@ fn same_use(old: &Arc<Signer>, new: &Arc<Signer>) -> bool {
 }
 
 /// 8 hex digits that tell values apart and say nothing about them.
-pub fn fingerprint(key: &[u8; 32], digest: &[u8; 32]) -> String {
+pub fn fingerprint(key: &[u8; 32], digest: &Digest) -> String {
+    hex(&fingerprint_bytes(key, digest))
+}
+
+fn fingerprint_bytes(key: &[u8; 32], digest: &Digest) -> [u8; 4] {
     let key = keyed::Key::new(keyed::HMAC_SHA256, key);
-    keyed::sign(&key, digest).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut out = [0; 4];
+    out.copy_from_slice(&keyed::sign(&key, digest).as_ref()[..4]);
+    out
+}
+
+fn hex(bytes: &[u8; 4]) -> String {
+    format!("{:08x}", u32::from_be_bytes(*bytes))
 }

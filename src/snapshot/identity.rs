@@ -13,8 +13,8 @@ use super::health::{Health, Problem};
 use crate::clock::Timestamp;
 use crate::config::model::{OnMissing, RouteTls, TlsVersion, Trust};
 use crate::secret::name::NamePattern;
-use crate::secret::set::SecretSet;
-use crate::secret::value::BadReason;
+use crate::secret::set::{Digest, SecretSet};
+use crate::secret::value::{BadReason, Second};
 use crate::tls;
 
 /// Which files make an identity.
@@ -143,7 +143,17 @@ pub struct Part {
     pub expires_at: Option<Timestamp>,
     /// The generation of the value in use.
     pub generation: u64,
-    digest: [u8; 32],
+    digest: Digest,
+}
+
+impl Part {
+    /// When a certificate that came too early may be used.
+    pub fn valid_from(&self) -> Option<Timestamp> {
+        match self.bad {
+            Some((_, BadReason::NotYetValid(Second(from)))) => Some(Timestamp::from_seconds(from)),
+            _ => None,
+        }
+    }
 }
 
 /// An identity as of one generation of secrets.
@@ -157,7 +167,7 @@ pub struct IdentityState {
     pub pair: Option<Part>,
     /// The roots, where the route has its own.
     pub roots: Option<Part>,
-    digests: [[u8; 32]; 3],
+    digests: [Digest; 3],
     good_pair: Option<Arc<tls::Identity>>,
     good_roots: Option<Arc<tls::Roots>>,
 }
@@ -171,11 +181,13 @@ impl IdentityState {
         on_missing: OnMissing,
         moment: Moment,
     ) -> Arc<Self> {
-        let digest = |name: &Option<NamePattern>| name.as_ref().map_or([0; 32], |name| set.digest(name.as_str()));
+        let digest =
+            |name: &Option<NamePattern>| name.as_ref().map_or_else(Digest::default, |name| set.digest(name.as_str()));
         let digests = [digest(&spec.client_cert), digest(&spec.client_key), digest_of_all(&spec.ca, set)];
         if let Some(before) = before
             && before.digests == digests
             && before.spec.first_route == spec.first_route
+            && before.pair.as_ref().and_then(Part::valid_from).is_none_or(|from| moment.now < from)
         {
             return before.clone();
         }
@@ -267,7 +279,7 @@ fn next_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-pub(super) type Loaded<T> = Result<(T, [u8; 32]), (NamePattern, BadReason)>;
+pub(super) type Loaded<T> = Result<(T, Digest), (NamePattern, BadReason)>;
 
 /// The rule of the last good value for one half of an identity.
 pub(super) fn half<T>(
@@ -312,7 +324,7 @@ pub(super) fn half<T>(
                         loaded_at: None,
                         expires_at: None,
                         generation,
-                        digest: [0; 32],
+                        digest: Digest::default(),
                     };
                     (Some(missing), None)
                 }
@@ -342,8 +354,8 @@ fn load_roots(names: &[NamePattern], set: &SecretSet) -> Loaded<tls::Roots> {
     Ok((tls::Roots::join(bundles), digest_of_all(names, set)))
 }
 
-fn digest_of_all(names: &[NamePattern], set: &SecretSet) -> [u8; 32] {
-    let mut all = [0u8; 32];
+fn digest_of_all(names: &[NamePattern], set: &SecretSet) -> Digest {
+    let mut all = Digest::default();
     for name in names {
         all.iter_mut().zip(set.digest(name.as_str())).for_each(|(a, b)| *a = a.rotate_left(1) ^ b);
     }

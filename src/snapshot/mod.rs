@@ -86,6 +86,13 @@ impl Snapshot {
         self.identities.iter().find(|state| state.spec == *spec)
     }
 
+    /// When the first of the certificates that came before their time may be used: compiling again then adopts it.
+    pub fn due(&self) -> Option<Timestamp> {
+        let pairs = self.identities.iter().filter_map(|state| state.pair.as_ref());
+        let authority = self.authority.iter().map(|state| &state.part);
+        pairs.chain(authority).filter_map(identity::Part::valid_from).min()
+    }
+
     /// Every secret that cannot be used now, for `at_start`, `check` and `/readyz?verbose`.
     pub fn problems(&self) -> Vec<health::Problem> {
         let credentials =

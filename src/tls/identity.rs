@@ -11,7 +11,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::pem::{Chain, PrivateKey, bad};
 use super::provider;
 use crate::clock::Timestamp;
-use crate::secret::value::{BadReason, SecretBytes};
+use crate::secret::value::{BadReason, Second, SecretBytes};
 
 /// From when until when a certificate may be used, both inclusive (RFC 5280 section 4.1.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,24 +26,12 @@ impl Validity {
     /// Whether a certificate may be used at that moment; the reason names the date.
     pub fn check(&self, now: Timestamp) -> Result<(), BadReason> {
         if now.seconds > self.not_after.seconds {
-            return Err(BadReason::Pem(format!("the certificate expired at {}", Date(self.not_after))));
+            return Err(BadReason::Expired(Second(self.not_after.seconds)));
         }
         if now.seconds < self.not_before.seconds {
-            return Err(BadReason::Pem(format!("the certificate is not valid before {}", Date(self.not_before))));
+            return Err(BadReason::NotYetValid(Second(self.not_before.seconds)));
         }
         Ok(())
-    }
-}
-
-/// RFC 3339 in UTC; the number of seconds where the calendar ends.
-struct Date(Timestamp);
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_second(self.0.seconds) {
-            Ok(time) => time.fmt(f),
-            Err(_) => write!(f, "second {}", self.0.seconds),
-        }
     }
 }
 
@@ -113,7 +101,12 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity({} certificates, until {})", self.certified.cert.len(), Date(self.validity.not_after))
+        write!(
+            f,
+            "Identity({} certificates, until {})",
+            self.certified.cert.len(),
+            Second(self.validity.not_after.seconds)
+        )
     }
 }
 

@@ -29,10 +29,11 @@ fn identity(cert: &str, key: &str) -> Result<Identity, BadReason> {
     Identity::load(&secret(cert), &secret(key), Timestamp::from_seconds(EC_UNTIL - 1000))
 }
 
-/// The text of the reason, which must be about PEM.
+/// The text of the reason, which must be about PEM or dates.
 fn refused<T: std::fmt::Debug>(result: Result<T, BadReason>) -> String {
     match result {
         Err(BadReason::Pem(text)) => text,
+        Err(dates @ (BadReason::Expired(_) | BadReason::NotYetValid(_))) => dates.to_string(),
         other => panic!("{other:?}"),
     }
 }

@@ -1,26 +1,30 @@
-"""200 rotations of an HMAC key and a client certificate under load.
+"""60 rotations of an HMAC key and a client certificate under load; COUNTERSIGN_ROTATIONS=1000 for the long run.
 
 One kubelet-style swap delivers version N of both. The upstream, TLS with client certificates, tells by which version
 each request was signed and by which certificate its connection was made. Under about 200 requests a second:
 no request fails, signature and certificate are always of the same version, and a request that began after an answer of
-version N never uses an older one. Printed: the time from a rotation's last file event to its first use.
+version N never uses an older one. One request in five makes a connection of its own, so that TLS sessions are
+resumed: never one of a certificate that has been replaced. Printed: the time from a rotation's last file event to its first use.
 """
 
 import asyncio
 import hashlib
 import hmac
 import math
+import os
 import random
 import threading
 import time
 
 import lib
 
-ROTATIONS = 200
+ROTATIONS = int(os.environ.get("COUNTERSIGN_ROTATIONS", "60"))
 PAUSE = (0.2, 0.4)  # seconds between rotations, at random: long enough that each one can be seen, and sometimes not
 CONNECTIONS, RATE = 16, 200
 LATEST = 1.0  # seconds: the promise for an atomic rotation
+OLD_ENDS = 30.0  # seconds after which no request may be on a connection of a replaced certificate
 HOST = "api.rotating.example"
+FRESH = "fresh.rotating.example"  # each request on a connection of its own
 
 
 class Uses:
@@ -29,6 +33,7 @@ class Uses:
     def __init__(self, keys):
         self.keys, self.rows, self.connections = keys, [], 0
         self.unsigned, self.open = 0, set()
+        self.handshakes = []  # (when, version of the certificate, whether the session was resumed)
 
     async def accept(self, reader, writer):
         task = asyncio.current_task()
@@ -40,6 +45,7 @@ class Uses:
         self.connections += 1
         subject = writer.get_extra_info("ssl_object").getpeercert()["subject"]
         certificate = int(dict(part[0] for part in subject)["commonName"].rpartition("-")[2])
+        self.handshakes.append((time.monotonic(), certificate, writer.get_extra_info("ssl_object").session_reused))
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -80,7 +86,7 @@ class Worker:
             try:
                 if writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                writer.write(f"GET /orders/{random.getrandbits(40)} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+                writer.write(f"GET /orders/{random.getrandbits(40)} HTTP/1.1\r\nHost: {FRESH if number % 5 == 0 else HOST}\r\n\r\n".encode())
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
                 body = await reader.readexactly(length)
@@ -144,7 +150,7 @@ def checks(bench):
     report, folder = bench.report, bench.subfolder("pki")
     clients = lib.Authority("Clients CA")
     servers = lib.Authority("Servers CA")
-    context = lib.server_context(folder, servers, [HOST], clients)
+    context = lib.server_context(folder, servers, [HOST, FRESH], clients)
     versions = [clients.issue(f"client-{v}") for v in range(ROTATIONS + 1)]
     keys = [f"key of version {v:04d}".encode() for v in range(ROTATIONS + 1)]
     secrets = bench.subfolder("secrets")
@@ -173,6 +179,14 @@ host       = "{HOST}"
 upstream   = "https://127.0.0.1:{port}"
 credential = "partner"
 tls        = {{ client_cert = "partner/tls.crt", client_key = "partner/tls.key", ca = "ca.crt" }}
+
+[[route]]
+name       = "fresh"
+host       = "{FRESH}"
+upstream   = "https://127.0.0.1:{port}"
+credential = "partner"
+tls        = {{ client_cert = "partner/tls.crt", client_key = "partner/tls.key", ca = "ca.crt" }}
+timeouts   = {{ pool = "0s" }}
 """, secrets)
 
     def rotate():
@@ -196,6 +210,22 @@ tls        = {{ client_cert = "partner/tls.crt", client_key = "partner/tls.key",
     report.check("signature and certificate are always of one version", not mixed, f"{len(mixed)}: {mixed[:5]}")
     wrong = older_after_newer(worker.done)
     report.check("never an older version after a newer one", not wrong, f"{len(wrong)}: {wrong[:5]}")
+    ends = [when - rotations[v + 1][1] for when, _, v in uses.rows if v + 1 in rotations and when > rotations[v + 1][1]]
+    report.check(f"no request is on a connection of a replaced certificate {OLD_ENDS:.0f} s later",
+                 max(ends, default=0) < OLD_ENDS, f"{max(ends, default=0):.1f} s")
+    resumed = [(when, v) for when, v, again in uses.handshakes if again]
+    # A request that began before the swap may still be connecting.
+    old = [(v, when - rotations[v + 1][1]) for when, v in resumed
+           if v + 1 in rotations and when - rotations[v + 1][1] > LATEST]
+    firsts = {}
+    for when, version, again in sorted(uses.handshakes):
+        firsts.setdefault(version, again)
+    report.check("sessions of the present certificate are resumed", len(resumed) > ROTATIONS, len(resumed))
+    report.check(f"no session of a replaced certificate is resumed {LATEST:.0f} s later", not old, f"{len(old)}: {old[:3]}")
+    report.check("the first handshake of each certificate is a whole one", not any(firsts.values()),
+                 [v for v, again in firsts.items() if again][:5])
+    report.note(f"{len(uses.handshakes)} handshakes, {len(resumed)} resumed; the last request on a connection of a "
+                f"replaced certificate came {max(ends, default=0) * 1e3:.0f} ms after the rotation's last file event")
     times, skipped, late = pickups(uses.rows, rotations)
     at = lambda share: times[min(len(times) - 1, int(share * len(times)))] * 1e3
     report.note(f"from last file event to first use: p50 {at(.5):.0f} ms, p90 {at(.9):.0f} ms, p99 {at(.99):.0f} ms, "

@@ -182,3 +182,72 @@ async fn what_a_changed_file_leaves_alone_goes_on_as_it_was() {
     }
     assert_eq!(file.proxy.metric("countersign_requests_total{route=\"api\",outcome=\"2xx\"}").await, 2.0);
 }
+
+#[tokio::test]
+async fn under_load_each_request_is_of_one_file_alone() {
+    let (one, two) = (Upstream::ok().await, Upstream::ok().await);
+    let text = |url: &str, secret: &str| {
+        format!(
+            "[credential.k]\nbearer = {{ secret = \"{secret}\" }}\n[[route]]\nname = \"a\"\nhost = \"a.test\"\n\
+             upstream = \"{url}\"\ncredential = \"k\"\n"
+        )
+    };
+    let setup = Setup::new(text(&one.url(), "one")).secret("one", "one").secret("two", "two");
+    let head = setup.text("");
+    let file = Editable { proxy: setup.start().await, head };
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let workers: Vec<_> = (0..3)
+        .map(|_| {
+            let (address, stop) = (file.proxy.address, stop.clone());
+            tokio::spawn(async move {
+                let mut worker = crate::support::worker::Worker::tcp(address).await;
+                let mut statuses = Vec::new();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    statuses.push(worker.exchange("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.status);
+                }
+                statuses
+            })
+        })
+        .collect();
+    for turn in 0..12 {
+        let (upstream, name) = if turn % 2 == 0 { (&two, "two") } else { (&one, "one") };
+        let before = upstream.seen().len();
+        file.edit(&text(&upstream.url(), name));
+        upstream.arrived(before + 1).await;
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for worker in workers {
+        assert!(worker.await.unwrap().iter().all(|status| *status == 200));
+    }
+    for (upstream, value) in [(&one, "Bearer one"), (&two, "Bearer two")] {
+        assert!(upstream.seen().iter().all(|seen| seen.head.header("authorization") == Some(value)));
+    }
+    assert_eq!((file.proxy.metric(OK).await, file.proxy.metric(ERROR).await), (12.0, 0.0));
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_with_the_same_text_is_no_reload() {
+    let upstream = Upstream::ok().await;
+    let url = upstream.url();
+    let file = Editable::new(&bearer_text(&url)).await;
+    // What was touched before a secret rotated has been looked at when the secret is in use.
+    let rotate = async |value: &str| {
+        files::rename_over(&file.proxy.secret("partner/key"), value);
+        until(value, async || {
+            assert_eq!(file.proxy.raw(GET).await.status, 200);
+            upstream.last().head.header("authorization") == Some(&format!("Bearer {value}"))
+        })
+        .await;
+    };
+    file.edit(&bearer_text(&url));
+    rotate("one").await;
+    assert_eq!((file.proxy.metric(OK).await, file.proxy.metric(ERROR).await), (0.0, 0.0));
+    file.edit("broken");
+    until("the refusal", async || file.proxy.metric(ERROR).await == 1.0).await;
+    file.edit("broken");
+    rotate("two").await;
+    assert_eq!(file.proxy.metric(ERROR).await, 1.0, "said once");
+    // Back to the text that runs: it is judged again, and says that all is well.
+    file.edit(&bearer_text(&url));
+    until("the good file", async || file.proxy.metric(OK).await == 1.0).await;
+}

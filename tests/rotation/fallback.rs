@@ -112,3 +112,19 @@ async fn a_delete_under_on_missing_fail_ends_the_previous_value_too() {
     until("the new value", async || proxy.raw(GET).await.status == 401).await;
     assert_eq!(tokens(&upstream, before), ["Bearer new"]);
 }
+
+#[tokio::test]
+async fn after_the_overlap_the_previous_value_is_not_tried() {
+    let (upstream, _) = demanding("old").await;
+    let proxy = bearer(&upstream).secrets("overlap = \"2s\"").secret("partner/key", "old").start().await;
+    assert_eq!(proxy.raw(GET).await.status, 200);
+    rotate(&proxy, "new").await;
+    assert_eq!(proxy.raw(GET).await.status, 200);
+    assert_eq!(proxy.health("k").await, "fallback");
+    until("the end of the overlap", async || proxy.raw(GET).await.status == 401).await;
+    let (before, count) = (upstream.seen().len(), proxy.metric(FALLBACKS).await);
+    assert!(count >= 1.0);
+    assert_eq!(proxy.raw(GET).await.status, 401);
+    assert_eq!(tokens(&upstream, before), ["Bearer new"]);
+    assert_eq!(proxy.metric(FALLBACKS).await, count);
+}

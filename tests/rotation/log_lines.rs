@@ -51,6 +51,16 @@ async fn a_hangup_reloads_and_a_broken_file_is_told_with_its_first_mistake() {
     let path = setup.scratch.path("proxy.toml");
     files::rename_over(&path, setup.text("[[route]]\nname = \"x\"\nbroken = 1\n"));
     program.said("proxy.toml has mistakes").await;
+    let line: serde_json::Value = serde_json::from_str(&program.lines_with("proxy.toml has mistakes")[0]).unwrap();
+    assert!(line["first"].as_str().unwrap().contains("proxy.toml:"), "file and line: {line}");
+    // log.access needs a restart.
+    files::rename_over(
+        &path,
+        setup.text(&bearer_text("http://127.0.0.1:9")).replace("\"off\"\n\n[secrets]", "\"on\"\n\n[secrets]"),
+    );
+    program.said("need a restart").await;
+    let line: serde_json::Value = serde_json::from_str(&program.lines_with("need a restart")[0]).unwrap();
+    assert_eq!(line["keys"], "log.access");
     assert_eq!(get("api.test").await, 200);
 
     let url = upstream.url();
@@ -60,7 +70,9 @@ async fn a_hangup_reloads_and_a_broken_file_is_told_with_its_first_mistake() {
     program.signal(Signal::HUP);
     program.said("proxy.toml taken into use").await;
     let line = program.lines_with("proxy.toml taken into use").remove(0);
-    assert!(line.contains("\"added\":\"b\""), "{line}");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["routes"], &line["changes"]), (&2.into(), &1.into()), "{line}");
+    assert_eq!((&line["routes_added"], &line["routes_removed"]), (&"b".into(), &"".into()), "{line}");
     assert_eq!(get("b.test").await, 200);
 
     program.signal(Signal::TERM);

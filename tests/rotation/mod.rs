@@ -1,13 +1,17 @@
 //! Secrets, certificates and `proxy.toml` change while the proxy runs.
 
+mod admin_token;
 mod config;
+mod contents;
 mod fallback;
 mod identities;
 mod last_good;
 mod log_lines;
 mod seen_from_outside;
+mod stage;
 mod under_load;
 mod ways;
+mod writers;
 
 use crate::support::{Setup, Upstream};
 

@@ -6,16 +6,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
 use ring::{hmac, rand};
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, makedev, openat, statx};
 use rustix::io::{Errno, read};
 use zeroize::Zeroizing;
 
+use crate::secret::set::Digest;
 use crate::secret::value::{BadReason, SecretBytes};
 
 /// Device and inode number: which file it is, whatever it is called.
 pub type Inode = (u64, u64);
 
-/// What is compared to tell whether a file changed. Times in seconds and nanoseconds.
+/// What is compared to tell whether a file changed. One is kept for each secret, so it is small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Device and inode.
@@ -23,9 +24,16 @@ pub struct Stat {
     /// Bytes.
     pub size: u64,
     /// Last change of the content.
-    pub mtime: (i64, i64),
+    pub mtime: Nanoseconds,
     /// Last change of anything, names included.
-    pub ctime: (i64, i64),
+    pub ctime: Nanoseconds,
+}
+
+/// Nanoseconds since 1970; good until the year 2262.
+pub type Nanoseconds = i64;
+
+pub(super) fn nanoseconds(seconds: i64, rest: i64) -> Nanoseconds {
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(rest)
 }
 
 impl Stat {
@@ -39,8 +47,8 @@ impl Stat {
         Self {
             inode: inode(stat),
             size: stat.st_size as u64,
-            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            mtime: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
     }
 }
@@ -57,7 +65,46 @@ pub(super) enum Read {
     /// It changed while it was read.
     Changing(Stat),
     /// Read, or known to be unusable. The metadata are those from before the content was read.
-    Done(Option<Stat>, Result<SecretBytes, BadReason>),
+    Done(Option<Found>, Result<SecretBytes, BadReason>),
+}
+
+/// All that one call tells about an open file or directory.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) stat: Stat,
+    /// When it was made, where the file system knows it.
+    pub(super) born: Option<Nanoseconds>,
+    /// The mount that it lies on; not before Linux 5.8.
+    pub(super) mount: Option<u64>,
+    pub(super) mode: u32,
+}
+
+impl Found {
+    /// Of something that is open; by `fstat` where there is no `statx`.
+    pub(super) fn of(file: impl AsFd) -> Result<Self, Errno> {
+        let flags = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
+        let Ok(all) = statx(&file, c"", AtFlags::EMPTY_PATH, flags) else {
+            let stat = fstat(&file)?;
+            return Ok(Self { stat: Stat::of(&stat), born: None, mount: None, mode: stat.st_mode });
+        };
+        let has = |flag: StatxFlags| all.stx_mask & flag.bits() != 0;
+        let stat = Stat {
+            inode: (makedev(all.stx_dev_major, all.stx_dev_minor), all.stx_ino),
+            size: all.stx_size,
+            mtime: time(all.stx_mtime),
+            ctime: time(all.stx_ctime),
+        };
+        Ok(Self {
+            stat,
+            born: has(StatxFlags::BTIME).then(|| time(all.stx_btime)),
+            mount: has(StatxFlags::MNT_ID).then_some(all.stx_mnt_id),
+            mode: all.stx_mode.into(),
+        })
+    }
+}
+
+pub(super) fn time(time: rustix::fs::StatxTimestamp) -> Nanoseconds {
+    nanoseconds(time.tv_sec, time.tv_nsec.into())
 }
 
 /// Reads a file of at most `limit` bytes without ever waiting for it.
@@ -68,23 +115,25 @@ pub(super) fn read_file(dir: impl AsFd, name: &CStr, limit: u64) -> Read {
         Err(Errno::NOENT) => return Read::Gone,
         Err(Errno::NXIO) => return Read::Done(None, Err(BadReason::NotRegular("socket"))),
         Err(error) => {
-            let stat = rustix::fs::statat(dir, name, rustix::fs::AtFlags::empty()).ok();
-            return Read::Done(stat.as_ref().map(Stat::of), Err(unreadable(error, stat.as_ref())));
+            let stat = rustix::fs::statat(dir, name, AtFlags::empty()).ok();
+            let found =
+                |stat: &rustix::fs::Stat| Found { stat: Stat::of(stat), born: None, mount: None, mode: stat.st_mode };
+            return Read::Done(stat.as_ref().map(found), Err(unreadable(error, stat.as_ref())));
         }
     };
     // Metadata before the content: a change in between is then seen as a change next time.
-    let stat = match fstat(&file) {
-        Ok(stat) => stat,
+    let found = match Found::of(&file) {
+        Ok(found) => found,
         Err(error) => return Read::Done(None, Err(unreadable(error, None))),
     };
-    if let Some(kind) = other_kind(FileType::from_raw_mode(stat.st_mode)) {
+    if let Some(kind) = other_kind(FileType::from_raw_mode(found.mode)) {
         return Read::Done(None, Err(BadReason::NotRegular(kind)));
     }
-    let before = Stat::of(&stat);
+    let before = found.stat;
     let content = content(&file, before.size, limit);
     match fstat(&file) {
-        Ok(after) if Stat::of(&after) == before => Read::Done(Some(before), content),
-        Ok(after) if unlinked(&before, &Stat::of(&after)) => Read::Done(Some(before), content),
+        Ok(after) if Stat::of(&after) == before => Read::Done(Some(found), content),
+        Ok(after) if unlinked(&before, &Stat::of(&after)) => Read::Done(Some(found), content),
         _ => Read::Changing(before),
     }
 }
@@ -107,6 +156,11 @@ fn content(file: &OwnedFd, size: u64, limit: u64) -> Result<SecretBytes, BadReas
     while filled < room {
         match read(file, &mut buffer[filled..]) {
             Ok(0) => break,
+            // Less than there was room for is the end of a regular file: one call less for each secret.
+            Ok(count) if filled + count == room - 1 => {
+                filled += count;
+                break;
+            }
             Ok(count) => filled += count,
             Err(Errno::INTR) => {}
             Err(error) => return Err(unreadable(error, None)),
@@ -119,7 +173,7 @@ fn content(file: &OwnedFd, size: u64, limit: u64) -> Result<SecretBytes, BadReas
         return Err(BadReason::Empty);
     }
     // What grew beyond its size while it was read is dropped by the caller as changing.
-    Ok(SecretBytes::new(buffer[..filled].to_vec()))
+    Ok(SecretBytes::copy_of(&buffer[..filled]))
 }
 
 /// What it is when it is no regular file.
@@ -150,10 +204,9 @@ pub(super) fn unreadable(error: Errno, stat: Option<&rustix::fs::Stat>) -> BadRe
 }
 
 /// Equal for equal contents, different from process to process.
-pub(super) fn digest(content: &Result<SecretBytes, BadReason>) -> [u8; 32] {
+pub(super) fn digest(content: &Result<SecretBytes, BadReason>) -> Digest {
     static KEY: OnceLock<Option<hmac::Key>> = OnceLock::new();
     let key = KEY.get_or_init(|| hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new()).ok());
-    let mut out = [0; 32];
     // Without randomness from the system there is no TLS either; an unkeyed digest never leaves
     // the process.
     let fallback;
@@ -175,6 +228,8 @@ pub(super) fn digest(content: &Result<SecretBytes, BadReason>) -> [u8; 32] {
             context.update(reason.to_string().as_bytes());
         }
     }
-    out.copy_from_slice(context.sign().as_ref());
+    let mut out = Digest::default();
+    let length = out.len();
+    out.copy_from_slice(&context.sign().as_ref()[..length]);
     out
 }

@@ -74,14 +74,12 @@ fn components(path: &Path) -> Vec<OsString> {
 impl Reader {
     /// Everything to watch for the state that the last scan found: the secrets directory, every
     /// directory that was walked, and each link on the way to them or to a file.
-    pub fn places(&self) -> Vec<Place> {
-        let mut places = passed(&self.root);
-        places.push(Place::all(&self.root));
-        for (name, folder) in &self.folders {
-            places.push(Place::all(self.root.join(&**name)));
-            places.extend(folder.links.iter().cloned());
-        }
-        places.extend(self.known.values().flat_map(|known| known.links.iter().cloned()));
-        places
+    pub fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let folders = self.folders.iter().flat_map(|(name, folder)| {
+            let own = Place::all(self.root.join(&**name));
+            std::iter::once(own).chain(folder.links.iter().flat_map(|links| links.iter().cloned()))
+        });
+        let links = self.known.values().filter_map(|known| known.links.as_deref()).flatten().cloned();
+        passed(&self.root).into_iter().chain([Place::all(&self.root)]).chain(folders).chain(links)
     }
 }

@@ -14,11 +14,12 @@ mod take;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use file::{Inode, Stat};
+pub use file::{Inode, Nanoseconds, Stat};
 pub use links::{Place, passed};
 pub use start::remarks_at_start;
 
@@ -112,6 +113,7 @@ pub struct Reader {
     all_at_once: bool,
     said: HashSet<Warning>,
     spare: walk::Spare,
+    remarks: start::Remarks,
     #[cfg(test)]
     hook: Option<Hook>,
 }
@@ -120,16 +122,19 @@ pub struct Reader {
 #[cfg(test)]
 type Hook = Box<dyn FnMut(&str) + Send>;
 
-/// How a name was found at its last reading.
+/// How a name was found at its last reading. One is kept for each secret, so it is small.
 struct Known {
     seen: Seen,
-    /// When the file was made, in seconds and nanoseconds.
-    born: Option<(i64, u32)>,
-    limit: u64,
+    /// When the file was made.
+    born: Option<NonZero<Nanoseconds>>,
     mark: u64,
+    links: Links,
+    limit: u32,
     again: Again,
-    links: Box<[Place]>,
 }
+
+/// Where the links on the way to a name lie; most have none.
+type Links = Option<Box<Vec<Place>>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {
@@ -151,16 +156,16 @@ struct Folder {
     mark: u64,
     /// The scan that found it first.
     since: u64,
-    links: Box<[Place]>,
+    links: Links,
 }
 
 /// What a walk wants to change; kept apart until the walk is through.
 struct Put {
     seen: Seen,
-    born: Option<(i64, u32)>,
+    born: Option<NonZero<Nanoseconds>>,
     limit: u64,
     again: Again,
-    links: Box<[Place]>,
+    links: Links,
     content: Result<SecretBytes, BadReason>,
 }
 
@@ -181,6 +186,7 @@ impl Reader {
             all_at_once: true,
             said: HashSet::new(),
             spare: walk::Spare::default(),
+            remarks: start::Remarks::default(),
             #[cfg(test)]
             hook: None,
         }
@@ -191,6 +197,12 @@ impl Reader {
         &self.root
     }
 
+    /// How many wanted names and how many directories the last scan came by.
+    pub fn size(&self) -> (u32, u32) {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        (count(self.known.len()), count(self.folders.len()))
+    }
+
     /// What the last scans found; generation 0 before the first.
     pub fn current(&self) -> SecretSet {
         SecretSet { generation: self.generation, files: self.files.clone() }
@@ -199,7 +211,7 @@ impl Reader {
     /// Other names are wanted from the next scan on; names that are no longer wanted are
     /// forgotten there, new ones are read as at start.
     pub fn want(&mut self, wanted: Wanted) {
-        self.known.retain(|name, known| wanted.limit(name.as_str()) == Some(known.limit));
+        self.known.retain(|name, known| wanted.limit(name.as_str()) == Some(known.limit.into()));
         self.wanted = wanted;
         self.waiting.clear();
         self.gone_since = None;
@@ -237,7 +249,8 @@ impl Reader {
             }
             self.waiting.remove(&name);
             let Put { seen, born, limit, again, links, .. } = put;
-            self.known.insert(name, Known { seen, born, limit, mark, again, links });
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+            self.known.insert(name, Known { seen, born, mark, links, limit, again });
         }
         self.known.retain(|_, known| known.mark == mark);
         self.waiting.retain(|_, waiting| waiting.mark == mark);

@@ -4,17 +4,18 @@
 
 use std::collections::HashSet;
 use std::ffi::CStr;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, StatxFlags, statat, statx};
 use rustix::io::Errno;
 
-use super::file::{Inode, Read, Stat, read_file, unreadable};
+use super::file::{Inode, Nanoseconds, Read, Stat, read_file, time, unreadable};
 use super::links::passed;
 use super::settle::{SETTLED, Same, Step, Via, Waiting, step};
 use super::walk::{Moved, Pass, Torn, code};
-use super::{Again, Folder, Known, MAX_SECRETS, Place, Put, Seen, Warning};
+use super::{Again, Folder, Known, Links, MAX_SECRETS, Put, Seen, Warning};
 use crate::secret::name::SecretName;
 use crate::secret::value::BadReason;
 
@@ -49,6 +50,11 @@ impl Pass<'_> {
         {
             return Ok(());
         }
+        self.read(fd, name, limit, kind)
+    }
+
+    /// Reads a file, whatever was known of it.
+    pub(super) fn read(&mut self, fd: &OwnedFd, name: &CStr, limit: u64, kind: u8) -> Result<(), Torn> {
         #[cfg(test)]
         if let Some(hook) = &mut self.reader.hook {
             hook(&self.path);
@@ -60,14 +66,15 @@ impl Pass<'_> {
                 self.wait(&stat, SETTLED);
                 Ok(())
             }
-            Read::Done(stat, content) => {
+            Read::Done(found, content) => {
                 let again = if matches!(content, Err(BadReason::Unreadable(_))) { Again::Always } else { Again::No };
-                let seen = stat.map_or(Seen::Other, Seen::File);
-                if let Some(stat) = stat {
-                    self.reader.hints.remove(&stat.inode);
-                }
+                let seen = found.map_or(Seen::Other, |found| Seen::File(found.stat));
                 let link = kind == code(FileType::Symlink);
-                let born = born(fd, name);
+                if let Some(found) = found {
+                    self.reader.hints.remove(&found.stat.inode);
+                    self.remark(&found, link);
+                }
+                let born = found.and_then(|found| found.born).and_then(NonZero::new);
                 self.put(Put { seen, born, limit, again, links: self.links(link), content })
             }
         }
@@ -126,15 +133,15 @@ impl Pass<'_> {
         }
         self.out.moved |= match self.reader.known.get(&name) {
             Some(known) => known.links != put.links,
-            None => !put.links.is_empty(),
+            None => put.links.is_some(),
         };
         self.out.puts.push((name, put));
         Ok(())
     }
 
     /// Where the links on the way to the present path lie.
-    fn links(&self, link: bool) -> Box<[Place]> {
-        if link { passed(&self.reader.root.join(&self.path)).into() } else { Box::default() }
+    fn links(&self, link: bool) -> Links {
+        link.then(|| Box::new(passed(&self.reader.root.join(&self.path))))
     }
 
     /// Remembers a directory, so that it is watched.
@@ -162,8 +169,7 @@ impl Pass<'_> {
         for name in names {
             let limit = self.reader.wanted.limit(name.as_str()).unwrap_or_default();
             let content = Err(BadReason::Unreadable(format!("its directory: {reason}")));
-            let put =
-                Put { seen: Seen::Other, born: None, limit, again: Again::Always, links: Box::default(), content };
+            let put = Put { seen: Seen::Other, born: None, limit, again: Again::Always, links: None, content };
             self.out.puts.push((name, put));
         }
     }
@@ -190,7 +196,7 @@ impl Pass<'_> {
 }
 
 /// Whether a name still leads to the file that was read; asks for its birth only when in doubt.
-fn same_file(known: &Known, stat: &Stat, born: impl FnOnce() -> Option<(i64, u32)>) -> Same {
+fn same_file(known: &Known, stat: &Stat, born: impl FnOnce() -> Option<NonZero<Nanoseconds>>) -> Same {
     match known.seen {
         Seen::File(old) if old == *stat => Same::Yes,
         Seen::File(old) if old.inode == stat.inode && known.born == born() => Same::Yes,
@@ -199,10 +205,10 @@ fn same_file(known: &Known, stat: &Stat, born: impl FnOnce() -> Option<(i64, u32
 }
 
 /// When the file was made, where the file system knows it.
-fn born(fd: &OwnedFd, name: &CStr) -> Option<(i64, u32)> {
+fn born(fd: &OwnedFd, name: &CStr) -> Option<NonZero<Nanoseconds>> {
     let found = statx(fd, name, AtFlags::empty(), StatxFlags::BTIME).ok()?;
     let known = found.stx_mask & StatxFlags::BTIME.bits() != 0;
-    known.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
+    NonZero::new(time(found.stx_btime)).filter(|_| known)
 }
 
 /// Whether a name lies below a folder.

@@ -366,7 +366,7 @@ fn links_may_flip_and_lead_outward() {
         symlink(v.base.join("outside/1"), v.path("dir")).unwrap();
     });
     assert_eq!((stage.good("file"), stage.good("dir/a"), stage.good("dir/b")), ("1".into(), "1".into(), "1".into()));
-    let places = stage.reader.places();
+    let places: Vec<Place> = stage.reader.places().collect();
     assert!(places.contains(&Place::all(stage.volume.path("dir"))), "{places:?}");
     assert!(places.contains(&Place::entry(stage.volume.base.join("outside/1"), "a".as_ref())), "{places:?}");
     symlink("../outside/2/a", stage.volume.path(".l")).unwrap();
@@ -395,7 +395,7 @@ fn the_secrets_directory_itself_may_be_a_link_that_flips() {
     let mut stage = Stage { reader: Reader::new(volume.dir.clone(), wanted(&["a"])), volume, now: Instant::now() };
     stage.scan();
     assert_eq!(stage.good("a"), "1");
-    assert!(stage.reader.places().contains(&Place::entry(&outer, "current".as_ref())));
+    assert!(stage.reader.places().any(|place| place == Place::entry(&outer, "current".as_ref())));
     symlink("2", outer.join(".l")).unwrap();
     fs::rename(outer.join(".l"), outer.join("current")).unwrap();
     stage.scan();

@@ -13,7 +13,7 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
 
-use super::file::{Inode, Stat, inode, other_kind, unreadable};
+use super::file::{Found, Inode, Stat, inode, other_kind, unreadable};
 use super::links::passed;
 use super::settle::{GONE, Hint, Via};
 use super::{Depth, MAX_DEPTH, MAX_ENTRIES, Put, Reader, Warning};
@@ -63,6 +63,10 @@ pub(super) struct Pass<'r> {
     /// Name of what is looked at; `""` at the top.
     pub(super) path: String,
     above: Vec<Inode>,
+    /// The mount of the directory that is looked at.
+    pub(super) mount: Option<u64>,
+    /// Whether it lies in a volume of the kubelet's, whose modes are the volume's affair.
+    pub(super) projected: bool,
     entries: usize,
     pub(super) out: Outcome,
 }
@@ -74,7 +78,8 @@ impl<'r> Pass<'r> {
         let mut path = std::mem::take(&mut reader.spare.path);
         path.clear();
         let out = Outcome { puts: Vec::new(), warnings: Vec::new(), unsettled: false, moved: false, opened: 0 };
-        let mut pass = Self { reader, depth, now, all_at_once, path, above: Vec::new(), entries: 0, out };
+        let (above, mount, projected, entries) = (Vec::new(), None, false, 0);
+        let mut pass = Self { reader, depth, now, all_at_once, path, above, mount, projected, entries, out };
         let root = pass.reader.root.clone();
         match std::ffi::CString::new(root.as_os_str().as_bytes()) {
             Ok(root) => {
@@ -126,13 +131,15 @@ impl<'r> Pass<'r> {
                     return Ok(());
                 }
             };
-            let Ok(stat) = fstat(&fd) else { continue };
-            let id = inode(&stat);
+            let Ok(found) = Found::of(&fd) else { continue };
+            let id = found.stat.inode;
             if self.above.contains(&id) {
                 return Ok(()); // a link to a directory above
             }
             self.above.push(id);
+            let mount = std::mem::replace(&mut self.mount, found.mount);
             let inside = self.inside(&fd, name != DATA, id, via);
+            self.mount = mount;
             self.above.pop();
             let same = statat(parent, name, AtFlags::empty()).is_ok_and(|now| inode(&now) == id);
             if inside.is_ok() && same {
@@ -172,6 +179,8 @@ impl<'r> Pass<'r> {
             }
         };
         let mut outcome = Ok(());
+        let projected = self.projected;
+        self.projected |= kubelet;
         if kubelet {
             outcome = self.folder(fd.as_fd(), DATA, Via::Data);
         }
@@ -187,6 +196,7 @@ impl<'r> Pass<'r> {
             }
             self.path.truncate(length);
         }
+        self.projected = projected;
         self.reader.spare.names.push(names);
         outcome
     }
@@ -237,10 +247,16 @@ impl<'r> Pass<'r> {
     /// One entry of a directory.
     fn entry(&mut self, fd: &OwnedFd, name: &CStr, kind: u8, via: Via, kubelet: bool) -> Result<(), Torn> {
         let limit = match self.reader.known.get(self.path.as_str()) {
-            Some(known) => Some(known.limit),
+            Some(known) => Some(known.limit.into()),
             None => self.reader.wanted.limit(&self.path),
         };
-        let folder = self.reader.wanted.may_hold(&self.path);
+        if let Some(limit) = limit.filter(|_| self.all_at_once && kind == code(FileType::RegularFile))
+            && !self.reader.known.contains_key(self.path.as_str())
+        {
+            // At the first reading everything counts as it is: the open file tells what it is.
+            return self.read(fd, name, limit, kind);
+        }
+        let folder = kind != code(FileType::RegularFile) && self.reader.wanted.may_hold(&self.path);
         if limit.is_none() && !folder {
             return Ok(());
         }

@@ -190,3 +190,23 @@ async fn a_dropped_wait_loses_nothing_and_reading_can_be_asked_for() {
     stage.set = stage.source.want(wanted(&["b"])).await;
     assert_eq!((stage.text("a"), stage.text("b")), ("missing".into(), "1".into()));
 }
+
+#[test]
+fn polls_are_rarer_only_where_there_is_very_much_to_look_at() {
+    let (ten, milli) = (Duration::from_secs(10), Duration::from_millis(1));
+    assert_eq!((pause(ten, milli, true), pause(ten, milli, false)), (ten, ten));
+    // 100 000 files: about 200 ms.
+    assert_eq!(pause(ten, 200 * milli, true), Duration::from_secs(50));
+    assert_eq!(pause(ten, 200 * milli, false), ten);
+    assert_eq!(pause(ten, 1000 * milli, false), Duration::from_secs(20));
+}
+
+#[test]
+fn what_a_poll_costs_is_counted() {
+    let mut volume = Volume::new();
+    volume.swap("v", &[("a", "1"), ("b", "2")]);
+    let mut reader = Reader::new(volume.dir.clone(), wanted(&["v/a", "v/b"]));
+    reader.scan(Depth::Full, Instant::now());
+    // The top and `v`.
+    assert_eq!(reader.size(), (2, 2));
+}

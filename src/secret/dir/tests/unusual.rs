@@ -139,7 +139,7 @@ fn digests_tell_contents_apart_and_are_no_plain_hash() {
     assert_ne!(digest("a"), digest("b"));
     assert_ne!(digest("empty"), file::digest(&Err(BadReason::Empty)));
     // sha256("gooda"), by `printf gooda | sha256sum`, begins with other bytes.
-    assert_ne!(digest("a"), ring_sha256(b"gooda"));
+    assert_ne!(digest("a"), ring_sha256(b"gooda")[..16]);
 }
 
 fn ring_sha256(bytes: &[u8]) -> [u8; 32] {
