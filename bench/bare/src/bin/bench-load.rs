@@ -1,4 +1,4 @@
-//! The load that wrk cannot make: at a fixed rate (latency counted from the moment a request was due, whatever the ones
+//! The load that wrk cannot make: at a fixed rate (latency counted from the moment its clock lets a request go, whatever those
 //! before it are doing), of an exact number of requests, and through CONNECT with TLS inside.
 //!
 //!     bench-load --to 127.0.0.1:8080 --host NAME [--path /] [--header 'K: V'] [--post BYTES] [--connections N]
@@ -189,6 +189,7 @@ async fn warm(plan: &Rc<Plan>, tally: &Rc<Tally>, connections: usize, more: u64)
 }
 
 /// A thread that sleeps until each moment and says so: tokio's timer knows milliseconds only.
+#[allow(clippy::disallowed_methods)] // it has its own thread
 fn clock(rate: u64, count: u64) -> mpsc::UnboundedReceiver<Instant> {
     let (sender, receiver) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
