@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::upstream::again::Allowance;
+
 /// Counts up to a limit. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct Gate {
@@ -61,6 +63,12 @@ impl Share {
             self.count.used.fetch_sub(more, Ordering::Relaxed);
         }
         fits
+    }
+}
+
+impl Allowance for Share {
+    fn grow(&mut self, more: usize) -> bool {
+        Self::grow(self, more)
     }
 }
 

@@ -31,6 +31,7 @@ use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step, Twins};
 use crate::snapshot::credential::Value;
+use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};
 use crate::upstream::lease::{Answer, Patience};
 use crate::upstream::pool::{Freshness, Origin};
@@ -147,7 +148,7 @@ fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<Share
 
 /// The body as it goes up.
 enum Outgoing {
-    /// Passed on as it comes; there is one attempt once a byte of it was sent.
+    /// Passed on as it comes; once a byte of it was sent there is one attempt, but for what an upstream refuses unprocessed.
     Streamed(RequestBody),
     /// Held; there can be a second attempt.
     Held(Held),
@@ -188,12 +189,19 @@ async fn take_body(
         return Ok(Outgoing::Streamed(RequestBody::Empty));
     }
     let streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
-    let mut streamed = streamed.without_trailers(ready.filled_headers());
+    let mut streamed = streamed.without_trailers(ready.filled_headers()).repeatable(again(proxy, ready));
     if asking == Asking::Needed {
         draft.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
         streamed = streamed.when_asked();
     }
     Ok(Outgoing::Streamed(RequestBody::Streamed(streamed)))
+}
+
+/// What a streamed body may keep, as long as there is room, for an upstream that refuses the request unprocessed.
+fn again(proxy: &Proxy, ready: &Ready<'_>) -> Option<Again> {
+    let limit = ready.route.limits.replay_body;
+    let share = if limit == 0 { None } else { proxy.buffered.take(0) };
+    share.map(|share| Again::new(limit, share))
 }
 
 /// Room for a body that must be held: for a signature, or, as long as there is room, for a second attempt.

@@ -1,5 +1,6 @@
 //! What goes up: nothing, a held body, or the worker's body as it streams in.
 
+use std::collections::VecDeque;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
+use super::again::Again;
 use super::error::WorkerBody;
 use super::trailers;
 
@@ -40,6 +42,21 @@ pub struct Streamed {
     forbidden: Box<[HeaderName]>,
     /// Runs while the upstream has not asked for the body (`Expect: 100-continue`).
     unasked: Option<Pin<Box<Sleep>>>,
+    /// Goes up before the rest: it was taken already, by an upstream that has processed none of it.
+    front: VecDeque<Bytes>,
+    past: Past,
+    again: Option<Again>,
+}
+
+/// What was taken of a body, as far as it matters to whoever would send it once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Past {
+    /// Nothing was, and if something is, nobody will want it.
+    Untouched,
+    /// What is taken is to be kept.
+    Kept,
+    /// Something was that is not kept.
+    Gone,
 }
 
 /// How far a streamed body has come; shared with whoever waits for the answer.
@@ -116,12 +133,26 @@ pub struct WorkerBodyError;
 impl Streamed {
     /// Passes on at most `limit` bytes of `incoming`.
     pub fn new(incoming: Incoming, progress: Arc<Progress>, limit: Option<u64>) -> Self {
-        Self { incoming, progress, limit: limit.unwrap_or(u64::MAX), forbidden: [].into(), unasked: None }
+        Self {
+            incoming,
+            progress,
+            limit: limit.unwrap_or(u64::MAX),
+            forbidden: [].into(),
+            unasked: None,
+            front: VecDeque::new(),
+            past: Past::Untouched,
+            again: None,
+        }
     }
 
     /// The same, and no trailer with one of these names goes up: where a credential stands.
     pub fn without_trailers(self, forbidden: impl IntoIterator<Item = HeaderName>) -> Self {
         Self { forbidden: forbidden.into_iter().collect(), ..self }
+    }
+
+    /// The same, and what is taken of it can be kept within these bounds, to be sent once more.
+    pub fn repeatable(self, again: Option<Again>) -> Self {
+        Self { again, ..self }
     }
 
     /// The same for a worker that waits for `100 Continue`: its body is asked for when the upstream does, or
@@ -142,7 +173,51 @@ impl Streamed {
         Poll::Ready(())
     }
 
+    /// The whole body once more; nothing where a part of it is gone.
+    fn rewound(mut self) -> Option<Self> {
+        if self.past == Past::Gone {
+            return None;
+        }
+        for part in self.again.as_mut().map(Again::rewind).unwrap_or_default().into_iter().rev() {
+            self.front.push_front(part);
+        }
+        Some(self)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let front: u64 = self.front.iter().map(|part| part.len() as u64).sum();
+        let rest = self.incoming.size_hint();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + front);
+        }
+        hint.set_lower(rest.lower() + front);
+        hint
+    }
+
+    fn forget(&mut self) {
+        self.again = None;
+        self.past = Past::Gone;
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WorkerBodyError>>> {
+        let next = match self.front.pop_front() {
+            Some(part) => Some(Ok(Frame::data(part))),
+            None => ready!(self.poll_worker(cx)),
+        };
+        if let Some(Ok(frame)) = &next {
+            let kept = match (self.past, frame.data_ref(), self.again.as_mut()) {
+                (Past::Kept, Some(data), Some(again)) => again.keep(data),
+                _ => false,
+            };
+            if !kept {
+                self.forget();
+            }
+        }
+        Poll::Ready(next)
+    }
+
+    fn poll_worker(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WorkerBodyError>>> {
         ready!(self.poll_asked(cx));
         loop {
             let polled = Pin::new(&mut self.incoming).poll_frame(cx);
@@ -179,6 +254,30 @@ impl Streamed {
 }
 
 impl RequestBody {
+    /// From now on what is taken is kept, as far as it may be.
+    pub(super) fn remember(&mut self) {
+        if let Self::Streamed(streamed) = self
+            && streamed.past == Past::Untouched
+        {
+            streamed.past = Past::Kept;
+        }
+    }
+
+    /// The whole streamed body once more; nothing where a part of it is gone.
+    pub(super) fn rewound(self) -> Option<Self> {
+        match self {
+            Self::Streamed(streamed) => streamed.rewound().map(Self::Streamed),
+            Self::Empty | Self::Held(_) => None,
+        }
+    }
+
+    /// It will not be sent once more.
+    pub(super) fn forget(&mut self) {
+        if let Self::Streamed(streamed) = self {
+            streamed.forget();
+        }
+    }
+
     /// The same once more, where it is not streamed.
     pub(super) fn spare(&self) -> Option<Self> {
         match self {
@@ -217,7 +316,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Held(bytes) => bytes.is_none(),
-            Self::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Self::Streamed(streamed) => streamed.front.is_empty() && streamed.incoming.is_end_stream(),
         }
     }
 
@@ -225,7 +324,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Streamed(streamed) => streamed.incoming.size_hint(),
+            Self::Streamed(streamed) => streamed.size_hint(),
         }
     }
 }

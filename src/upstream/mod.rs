@@ -7,6 +7,7 @@
 //! its socket. An HTTP/2 connection has one. Knows nothing of routes, credentials or problem answers; callers: `proxy`.
 
 pub mod address;
+pub mod again;
 pub mod answer;
 pub mod body;
 pub mod connect;

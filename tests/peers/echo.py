@@ -1,4 +1,4 @@
-"""A WebSocket server over TLS, by the `websockets` package, that the clients of the topic `upgrades` talk to.
+"""A WebSocket server, by the `websockets` package, that the clients of `upgrades` and `http2` talk to.
 
 It sends back what it gets. Three texts are orders: `close me` and `ping me`, and the path `/refused` is refused.
 """

@@ -158,8 +158,8 @@ def by_openssl(report, proxy, tls_port, ca):
     done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{tls_port}", "-servername", HOST, "-CAfile", ca,
                            "-verify_return_error", "-verify_hostname", HOST, "-alpn", "h2,http/1.1"], input=b"", capture_output=True)
     text = done.stdout.decode(errors="replace")
-    report.check("OpenSSL verifies the leaf and its name, and gets http/1.1", "Verify return code: 0 (ok)" in text
-                 and "ALPN protocol: http/1.1" in text, text[-1500:])
+    report.check("OpenSSL verifies the leaf and its name, and gets h2", "Verify return code: 0 (ok)" in text
+                 and "ALPN protocol: h2" in text, text[-1500:])
     done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{tls_port}", "-noservername", "-CAfile", ca], input=b"",
                           capture_output=True)
     report.check("OpenSSL without a name gets unrecognized_name", b"unrecognized name" in done.stderr, done.stderr[-500:])

@@ -311,6 +311,17 @@ class Bench:
         return self.program("nginx", "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf", log="nginx.log")
 
 
+    def nghttpx(self, authority, host, backend):
+        """Debian's nghttpx with TLS, offering h2 and http/1.1, before a plain HTTP/1.1 `backend`; returns its port."""
+        folder, port = self.subfolder("nghttpx"), free_port()
+        for name, content in zip(("crt", "key"), authority.issue("nghttpx", [host])):
+            (folder / f"{backend}.{name}").write_bytes(content)
+        self.program("nghttpx", "--conf=/dev/null", f"-f127.0.0.1,{port}", f"-b127.0.0.1,{backend}", "--single-process", "--workers=1",
+                     "--no-ocsp", folder / f"{backend}.key", folder / f"{backend}.crt", log="nghttpx.log")
+        wait_for("nghttpx", lambda: listening(port))
+        return port
+
+
 class Recorded:
     """One request as the upstream received it."""
 
@@ -330,6 +341,7 @@ class Recorder(socketserver.ThreadingTCPServer):
 
     allow_reuse_address = daemon_threads = True
     block_on_close = False
+    request_queue_size = 256  # the 5 of socketserver have a hundred connections at a time wait for a second SYN
 
     def __init__(self, context=None, answer=None):
         self.context, self.answer, self.seen = context, answer, []

@@ -94,6 +94,8 @@ pub(super) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
             let polled = Pin::new(&mut connection).poll(cx);
             if !settled.load(Relaxed) && connection.max_concurrent_send_streams() != UNKNOWN {
                 settled.store(true, Relaxed);
+            }
+            if settled.load(Relaxed) && control.is_taken_up() {
                 leading = None;
             }
             polled

@@ -20,6 +20,10 @@ use super::stream::StreamUse;
 const CONNECTIONS: usize = 64;
 /// Requests on one connection at most, whatever the upstream allows: what one broken connection takes with it.
 const STREAMS: usize = 100;
+/// How long it is remembered that an upstream ends its connections after some requests. Then one connection finds out.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Fewer requests than this on a connection are no habit of the upstream, but a restart.
+const HABIT: usize = 10;
 /// What the library takes for the upstream's limit until its SETTINGS came, which are 32 bits wide.
 pub(super) const UNKNOWN: usize = usize::MAX - 1;
 
@@ -39,6 +43,9 @@ struct State {
     /// Whether others wait for one of those that are connecting.
     led: bool,
     failures: u64,
+    /// How many requests the upstream has taken on a connection before it ended that one and left others
+    /// unprocessed, and when. Connections get no more than that for [`REMEMBERED`].
+    taken: Option<(usize, Instant)>,
 }
 
 /// A connection that may take requests. Dropped it takes no more, and closes when it has none.
@@ -54,8 +61,14 @@ pub(super) struct Control {
     pub(super) peer_is_local: bool,
     opened: Instant,
     streams: AtomicUsize,
+    /// Requests that it was given, ever.
+    begun: AtomicUsize,
+    /// Those of them that the upstream did not process when it ended the connection.
+    unprocessed: AtomicUsize,
     /// Until when it may be without a request.
     until: Mutex<Instant>,
+    /// Whether the request that has opened it was sent: it goes first, so that it is never the one too many.
+    taken_up: AtomicBool,
     /// Takes no new request.
     draining: AtomicBool,
     /// Something above changed that the task must look at.
@@ -111,7 +124,8 @@ impl Shared {
             state.open.clear();
             return Turn::Connect(self.connecting(&mut state, None));
         }
-        state.open.retain_mut(Entry::is_usable);
+        let most = state.most();
+        state.open.retain_mut(|entry| entry.is_usable() && entry.control.begun() < most);
         let full = state.open.len() + state.connecting >= CONNECTIONS;
         if freshness.takes_used() || full {
             let free = state.open.iter().find(|entry| entry.has_room());
@@ -158,6 +172,15 @@ impl Shared {
         stream
     }
 
+    /// The upstream has ended a connection and left one more of its requests unprocessed.
+    pub(super) fn left_unprocessed(&self, control: &Control) {
+        let left = control.unprocessed.fetch_add(1, Ordering::SeqCst) + 1;
+        let taken = control.begun().saturating_sub(left);
+        if taken >= HABIT {
+            self.lock().taken = Some((taken, Instant::now()));
+        }
+    }
+
     /// A request has ended.
     pub(super) fn release(&self, origin: &Origin, control: &Control, unused_for: Duration) {
         *lock(&control.until) = Instant::now() + unused_for;
@@ -195,6 +218,16 @@ impl Shared {
     }
 }
 
+impl State {
+    /// Requests that a connection may be given, ever.
+    fn most(&self) -> usize {
+        match self.taken {
+            Some((taken, when)) if when.elapsed() < REMEMBERED => taken,
+            _ => usize::MAX,
+        }
+    }
+}
+
 impl Entry {
     fn is_usable(&mut self) -> bool {
         let now = Instant::now();
@@ -212,7 +245,7 @@ impl Entry {
             UNKNOWN => 1,
             allowed => allowed.min(STREAMS),
         };
-        self.control.streams() < allowed
+        self.control.is_taken_up() && self.control.streams() < allowed
     }
 
     fn take(&self, origin: &Arc<Origin>, unused_for: Duration) -> Option<StreamUse> {
@@ -235,7 +268,10 @@ impl Control {
             peer_is_local,
             opened: now,
             streams: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+            unprocessed: AtomicUsize::new(0),
             until: Mutex::new(now),
+            taken_up: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             wake: Notify::new(),
             lost: OnceLock::new(),
@@ -246,11 +282,27 @@ impl Control {
         self.streams.load(Ordering::SeqCst)
     }
 
+    pub(super) fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
     /// Counts one more request.
     pub(super) fn begin(&self, origin: &Origin) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
         if self.streams.fetch_add(1, Ordering::SeqCst) == 0 {
             origin.count_active();
         }
+    }
+
+    /// The request that has opened the connection was sent, or never will be.
+    pub(super) fn taken_up(&self) {
+        if !self.taken_up.swap(true, Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn is_taken_up(&self) -> bool {
+        self.taken_up.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_draining(&self) -> bool {

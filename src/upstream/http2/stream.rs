@@ -40,6 +40,13 @@ pub(super) struct InUse {
 }
 
 impl InUse {
+    /// What an error says of the upstream's way with connections.
+    fn note(&self, error: &h2::Error) {
+        if error.is_remote() && error.is_go_away() {
+            self.origin.shared().left_unprocessed(&self.control);
+        }
+    }
+
     pub(super) fn control(&self) -> &Control {
         &self.control
     }
@@ -47,6 +54,7 @@ impl InUse {
 
 impl Drop for InUse {
     fn drop(&mut self) {
+        self.control.taken_up();
         self.origin.shared().release(&self.origin, &self.control, self.unused_for);
     }
 }
@@ -93,10 +101,12 @@ impl StreamUse {
             Err(error) => Err(error),
         };
         drop(sender);
+        in_use.control.taken_up();
         let (response, stream) = match sent {
             Ok(sent) => sent,
             Err(error) => {
                 in_use.control.drain();
+                in_use.note(&error);
                 let error = fault::classify(&error, &in_use.control, "sending the request");
                 return Err(SendFailure { error: blame(error, progress), unsent: Some(spare.whole(Some(body))) });
             }
@@ -163,12 +173,13 @@ async fn answer(
 
 fn answered(
     response: Response<RecvStream>,
-    upload: Option<Upload>,
+    mut upload: Option<Upload>,
     progress: &Arc<Progress>,
     patience: Patience,
     in_use: InUse,
 ) -> Answer {
     let (mut head, body) = response.into_parts();
+    upload.iter_mut().for_each(Upload::forget);
     // What reads it further on need not know.
     head.version = Version::HTTP_11;
     let idle = if is_event_stream(&head.headers) { None } else { patience.body };
@@ -181,6 +192,7 @@ fn failed(error: &h2::Error, upload: Option<Upload>, spare: Spare, in_use: &InUs
         // It has no room after all; what it has goes on.
         in_use.control.drain();
     }
+    in_use.note(error);
     let told = blame(fault::classify(error, &in_use.control, "waiting for the answer"), progress);
     let repeatable = fault::is_unprocessed(error) && progress.fault().is_none();
     let unsent = repeatable.then(|| spare.again(upload)).flatten();
@@ -193,11 +205,11 @@ impl Spare {
         Box::new(Request::from_parts(self.parts, body.unwrap_or(RequestBody::Empty)))
     }
 
-    /// The request, unless a byte of its streamed body was taken.
+    /// The request, unless too much of its streamed body was taken.
     fn again(mut self, upload: Option<Upload>) -> Option<Box<Request<RequestBody>>> {
         let body = match (self.held.take(), upload) {
             (Some(held), _) => held,
-            (None, Some(upload)) => upload.into_untouched()?,
+            (None, Some(upload)) => upload.into_whole()?,
             (None, None) => return None,
         };
         Some(self.whole(Some(body)))

@@ -98,6 +98,23 @@ async fn trailers_of_an_answer_pass_without_those_that_may_not() {
 }
 
 #[tokio::test]
+async fn the_request_that_has_opened_a_connection_goes_first() {
+    let (io, peer) = duplex(1 << 16);
+    let origin = origin();
+    serve(peer, |mut respond| {
+        respond.send_response(Response::new(()), true).unwrap();
+    });
+    let (stream, _control) = opened(&origin, io, NEVER).await;
+    // One thread: after so many turns both sides have exchanged SETTINGS.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(turn(&origin), Turn::Wait));
+    let _answer = send(stream).await.unwrap();
+    assert!(matches!(turn(&origin), Turn::Stream(_)));
+}
+
+#[tokio::test]
 async fn a_connection_whose_pings_stay_without_an_answer_is_given_up() {
     let (io, mut peer) = duplex(1 << 16);
     tokio::spawn(async move {

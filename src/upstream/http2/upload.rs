@@ -13,18 +13,24 @@ use super::super::body::RequestBody;
 pub(super) struct Upload {
     body: RequestBody,
     stream: SendStream<Bytes>,
-    begun: bool,
     over: bool,
 }
 
 impl Upload {
-    pub(super) fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
-        Self { body, stream, begun: false, over: false }
+    /// Keeps what it sends of the body, as far as that may be, until [`Upload::forget`].
+    pub(super) fn new(mut body: RequestBody, stream: SendStream<Bytes>) -> Self {
+        body.remember();
+        Self { body, stream, over: false }
     }
 
-    /// The body, where nothing of it was taken yet.
-    pub(super) fn into_untouched(self) -> Option<RequestBody> {
-        (!self.begun).then_some(self.body)
+    /// The whole body, for an upstream that has processed none of it; nothing where a part of it is gone.
+    pub(super) fn into_whole(self) -> Option<RequestBody> {
+        self.body.rewound()
+    }
+
+    /// The upstream has begun to answer: there is no second attempt.
+    pub(super) fn forget(&mut self) {
+        self.body.forget();
     }
 
     /// Ready when there is nothing more to do: all was sent, or one side has ended the stream. Why shows in the answer.
@@ -55,19 +61,16 @@ impl Upload {
                     self.stream.send_reset(Reason::CANCEL);
                     return Poll::Ready(());
                 }
-                Some(Ok(frame)) => {
-                    self.begun = true;
-                    match frame.into_data() {
-                        Ok(data) => {
-                            let last = self.body.is_end_stream();
-                            self.stream.send_data(data, last).map(|()| last)
-                        }
-                        Err(frame) => match frame.into_trailers() {
-                            Ok(fields) => self.stream.send_trailers(fields).map(|()| true),
-                            Err(_) => self.end(),
-                        },
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let last = self.body.is_end_stream();
+                        self.stream.send_data(data, last).map(|()| last)
                     }
-                }
+                    Err(frame) => match frame.into_trailers() {
+                        Ok(fields) => self.stream.send_trailers(fields).map(|()| true),
+                        Err(_) => self.end(),
+                    },
+                },
             };
             if !matches!(sent, Ok(false)) {
                 return Poll::Ready(());

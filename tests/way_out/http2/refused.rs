@@ -108,21 +108,90 @@ async fn a_refusal_is_repeated_twice_at_most() {
     assert_eq!(upstream.seen().len(), 3);
 }
 
-#[tokio::test]
-async fn a_streamed_body_is_never_sent_twice() {
+/// Reads "begun" of the first request's body, then refuses it; answers the others with their body.
+async fn refuses_once_begun() -> (Http2, String) {
     let (config, ca) = identity();
-    let upstream = Http2::serving(&config, &settings(), |mut exchange: Exchange| async move {
-        let data = exchange.request.body_mut().data().await.unwrap().unwrap();
-        assert_eq!(data, "begun");
-        exchange.respond.send_reset(Reason::REFUSED_STREAM);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let upstream = Http2::serving(&config, &settings(), move |mut exchange: Exchange| {
+        let asked = asked.clone();
+        async move {
+            if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                let data = exchange.request.body_mut().data().await.unwrap().unwrap();
+                assert_eq!(data, "begun");
+                return exchange.respond.send_reset(Reason::REFUSED_STREAM);
+            }
+            let (body, _) = exchange.body().await;
+            exchange.ok(body);
+        }
+    })
+    .await;
+    (upstream, ca)
+}
+
+#[tokio::test]
+async fn a_streamed_body_that_was_begun_is_sent_again_whole() {
+    let (upstream, ca) = refuses_once_begun().await;
+    let proxy = proxy(&upstream, &ca, "limits = { replay_body = \"10B\" }").await;
+    let mut worker = proxy.worker().await;
+    worker.send("POST / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 10\r\n\r\nbegun").await;
+    // The rest comes when the second attempt is under way.
+    upstream.arrived(2).await;
+    worker.send("ended").await;
+    let answer = worker.answer().await;
+    assert_eq!((answer.status, answer.text()), (200, "begunended"));
+    assert_eq!(upstream.seen()[1].header("content-length"), "10");
+}
+
+#[tokio::test]
+async fn a_streamed_body_of_which_more_was_taken_than_is_kept_is_not() {
+    for limits in ["limits = { replay_body = \"4B\" }", "limits = { replay_body = \"0B\" }"] {
+        let (upstream, ca) = refuses_once_begun().await;
+        let proxy = proxy(&upstream, &ca, limits).await;
+        let mut worker = proxy.worker().await;
+        worker.send("POST / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 10\r\n\r\nbegun").await;
+        let answer = worker.answer().await;
+        assert_eq!(answer.error(), Some("upstream_unreachable"), "{limits}");
+        assert_eq!(upstream.seen().len(), 1, "{limits}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_ends_connections_after_some_requests_gets_no_more_on_the_next() {
+    const TAKEN: u32 = 10;
+    let (config, ca) = identity();
+    let upstream = Http2::scripted(&config, &["h2"], |wire| async move {
+        if wire.connection > 0 {
+            return then_serve(wire).await;
+        }
+        let mut frames = wire.by_hand().await;
+        for _ in 0..TAKEN + 2 {
+            frames.next(HEADERS).await.unwrap();
+        }
+        frames.go_away(2 * TAKEN - 1).await;
+        for request in 0..TAKEN {
+            let stream = 2 * request + 1;
+            frames.send(HEADERS, END_HEADERS, stream, STATUS_200).await;
+            frames.send(DATA, END_STREAM, stream, b"first").await;
+        }
+        frames.next(DATA).await;
     })
     .await;
     let proxy = proxy(&upstream, &ca, "").await;
-    let mut worker = proxy.worker().await;
-    worker.send("POST / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 10\r\n\r\nbegun").await;
-    let answer = worker.answer().await;
-    assert_eq!(answer.error(), Some("upstream_unreachable"));
-    assert_eq!(upstream.seen().len(), 1);
+    let mut workers = Vec::new();
+    for _ in 0..TAKEN + 2 {
+        let mut worker = proxy.worker().await;
+        worker.send(GET).await;
+        workers.push(worker);
+    }
+    for mut worker in workers {
+        assert_eq!(worker.answer().await.status, 200);
+    }
+    // Two were sent again; the connection that took them has room for eight.
+    for _ in 0..TAKEN - 1 {
+        assert_eq!(proxy.raw(GET).await.text(), "second");
+    }
+    let on = |connection| upstream.seen().iter().filter(|seen| seen.connection == connection).count();
+    assert_eq!((on(1), on(2), upstream.connections()), (TAKEN as usize, 1, 3));
 }
 
 #[tokio::test]
