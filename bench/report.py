@@ -71,7 +71,8 @@ def slices(rows, workload):
         found = rows.median(w.name, field, peer)
         return number(found and found / per)
     base = w.base if w.base in peers else None
-    heads = ["", f"CPU µs a {unit}", f"x {TITLES[w.base]}", "user µs", f"x {TITLES[w.base]}", "system µs", "MiB/s" if body > MIB else "requests/s", "busy", "resident MiB", "errors"]
+    beside = "x " + TITLES[w.base].strip("*")
+    heads = ["", f"CPU µs a {unit}", beside, "user µs", beside, "system µs", "MiB/s" if body > MIB else "requests/s", "busy", "resident MiB", "errors"]
     lines = []
     for peer in peers:
         rate = rows.median(w.name, "rate", peer)

@@ -80,6 +80,7 @@ impl Body for Answer {
 }
 
 impl Upstream {
+    // Boxed where it is called: a connection that only waits need not have room for a handshake.
     async fn connect(&self) -> Result<TokioIo<TlsStream<TcpStream>>, Failure> {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
@@ -93,7 +94,7 @@ impl Upstream {
                 return Ok(sender);
             }
         }
-        let (sender, connection) = http1::handshake(self.connect().await?).await?;
+        let (sender, connection) = http1::handshake(Box::pin(self.connect()).await?).await?;
         spawn_local(connection);
         Ok(sender)
     }
@@ -102,7 +103,7 @@ impl Upstream {
         if let Some(sender) = self.shared.borrow().as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let (sender, connection) = http2::handshake(Here, self.connect().await?).await?;
+        let (sender, connection) = http2::handshake(Here, Box::pin(self.connect()).await?).await?;
         spawn_local(connection);
         *self.shared.borrow_mut() = Some(sender.clone());
         Ok(sender)
