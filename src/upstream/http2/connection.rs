@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,9 +89,16 @@ pub(super) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     let mut dead = pin!(dead(connection.ping_pong(), &control, beat));
     let mut silent = pin!(sleep(beat.patience));
     let settled = AtomicBool::new(false);
+    let mut gathered = false;
     loop {
         let waits = !settled.load(Relaxed);
         let moved = poll_fn(|cx| {
+            // First the turn of others that are ready: what they send leaves in one write.
+            gathered = !gathered;
+            if gathered {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let polled = Pin::new(&mut connection).poll(cx);
             if !settled.load(Relaxed) && connection.max_concurrent_send_streams() != UNKNOWN {
                 settled.store(true, Relaxed);
