@@ -36,8 +36,8 @@ pub struct Reloader {
     path: PathBuf,
     overrides: Overrides,
     moment_key: [u8; 32],
-    /// The text of `proxy.toml` that was judged last.
-    judged: String,
+    /// The mark of the text of `proxy.toml` that was judged last.
+    judged: u64,
 }
 
 /// Why `proxy.toml` is read.
@@ -75,7 +75,7 @@ pub fn wanted(plan: &Plan) -> Wanted {
 impl Reloader {
     /// For the proxy that runs `path`.
     pub fn new(proxy: Arc<Proxy>, path: PathBuf, overrides: Overrides, fingerprint_key: [u8; 32]) -> Self {
-        let judged = proxy.live.load().snapshot.plan.config.source.text.clone();
+        let judged = proxy.live.load().snapshot.plan.config.mark;
         Self { proxy, path, overrides, moment_key: fingerprint_key, judged }
     }
 
@@ -101,10 +101,10 @@ impl Reloader {
     /// Reads `proxy.toml` again and decides whether it can take over.
     pub fn read_config(&mut self, why: Why) -> ConfigChange {
         let loaded = config::load(&self.path);
-        if why == Why::Touched && loaded.source.text == self.judged {
+        let mark = loaded.source.mark();
+        if std::mem::replace(&mut self.judged, mark) == mark && why == Why::Touched {
             return ConfigChange::Same;
         }
-        self.judged.clone_from(&loaded.source.text);
         let texts: Vec<String> = loaded.diagnostics.iter().map(|one| one.render(&loaded.source)).collect();
         let Some(mut new) = loaded.config else {
             self.proxy.metrics.config_reloaded(ConfigReload::Error);

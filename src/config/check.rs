@@ -3,6 +3,7 @@
 //!
 //! Every check is one pass with a hash map, so that ten thousand routes cost milliseconds.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::credential;
@@ -36,11 +37,11 @@ pub(super) fn reachable(routes: &[Declared], listen: &Listen, mistakes: &Mistake
 
 /// Names and prefixes that two routes share.
 pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
-    let mut names: HashMap<&str, ()> = HashMap::new();
+    let mut names: HashSet<&str> = HashSet::with_capacity(routes.len());
     let mut prefixes: HashMap<&str, &str> = HashMap::new();
     for declared in routes {
         let Some(route) = &declared.made else { continue };
-        if names.insert(&route.name, ()).is_some() {
+        if !names.insert(&route.name) {
             let message = format!("there are two routes with the name `{}`", route.name);
             mistakes.hinted(
                 declared.name_span.clone(),
@@ -60,19 +61,15 @@ pub(super) fn unique(routes: &[Declared], mistakes: &Mistakes) {
 /// Two routes that could both claim a request at the same specificity.
 pub(super) fn ambiguous(routes: &[Declared], text: &str, mistakes: &Mistakes) {
     // Host shape, path, and a method; "" for a route without `methods`.
-    let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-    let mut claimed: HashMap<(String, &str, &str), usize> = HashMap::new();
+    let mut claimed: HashMap<(Cow<'_, str>, &str, &str), usize> = HashMap::with_capacity(routes.len());
+    let mut lines = Vec::new();
     for (index, declared) in routes.iter().enumerate() {
         let Some(route) = &declared.made else { continue };
         let path = route.path.as_deref().unwrap_or("/");
-        let methods: Vec<&str> = match &route.methods {
-            None => vec![""],
-            Some(methods) => methods.iter().map(http::Method::as_str).collect(),
-        };
-        let shape = route.host.shape();
+        let any = route.methods.is_none().then_some("");
         let mut other = None;
-        for method in methods {
-            let first = *claimed.entry((shape.clone(), path, method)).or_insert(index);
+        for method in route.methods.iter().flatten().map(http::Method::as_str).chain(any) {
+            let first = *claimed.entry((route.host.shape(), path, method)).or_insert(index);
             if first != index && other.is_none() {
                 other = Some((first, method));
             }
@@ -80,6 +77,9 @@ pub(super) fn ambiguous(routes: &[Declared], text: &str, mistakes: &Mistakes) {
         if let Some((first, method)) = other
             && let Some(other) = &routes[first].made
         {
+            if lines.is_empty() {
+                lines.extend(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)));
+            }
             both(other, route, method, declared.name_span.clone(), &lines, mistakes);
         }
     }
@@ -103,7 +103,7 @@ fn both(first: &Route, second: &Route, method: &str, span: Span, lines: &[usize]
 }
 
 /// What a route's credentials need of the route and of one another.
-pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
+pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared], mistakes: &Mistakes) {
     for declared in routes {
         let Some(route) = &declared.made else { continue };
         let mut filled: HashMap<Slot, &str> = HashMap::new();
@@ -113,6 +113,9 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared<
             let Some(credential) = &found.made else { continue };
             holes(route, found, mistakes);
             variables(route, credential, mistakes);
+            if route.credentials.len() == 1 {
+                break; // nothing that it could get in the way of
+            }
             slots(credential, &mut filled, covering, span, mistakes);
             if credential.signer.covers().query {
                 covering = covering.or(Some(&credential.name));
@@ -122,7 +125,7 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared<
 }
 
 /// Variables of templates have a value only where the route gives them one.
-fn holes(route: &Route, credential: &credential::Declared<'_>, mistakes: &Mistakes) {
+fn holes(route: &Route, credential: &credential::Declared, mistakes: &Mistakes) {
     for hole in &credential.holes {
         let (shown, hint) = match &hole.value {
             Hole::Tenant if route.tenant.is_some() => continue,
@@ -133,7 +136,7 @@ fn holes(route: &Route, credential: &credential::Declared<'_>, mistakes: &Mistak
                 format!("capture it in the route's `host`, such as \"{{{name}}}.example.com\""),
             ),
         };
-        let (route, credential) = (&route.name, credential.name.value);
+        let (route, credential) = (&route.name, &credential.name.value);
         let message = format!("route `{route}` uses credential `{credential}` with this template, and has no {shown}");
         mistakes.hinted(hole.span.clone(), message, hint);
     }
@@ -203,7 +206,7 @@ fn plain(slot: &Slot) -> (Slot, String) {
 }
 
 /// A credential that no route names.
-pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
+pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared], mistakes: &Mistakes) {
     let mut used = vec![false; credentials.len()];
     for index in routes.iter().filter_map(|r| r.made.as_ref()).flat_map(|route| &route.credentials) {
         if let Some(used) = used.get_mut(*index) {
@@ -224,7 +227,7 @@ pub(super) fn unused(routes: &[Declared], credentials: &[credential::Declared<'_
 /// A file is read as one kind of secret: text, or certificate and key.
 pub(super) fn kinds(
     routes: &[Declared],
-    credentials: &[credential::Declared<'_>],
+    credentials: &[credential::Declared],
     egress: Option<&Credential>,
     admin: &Admin,
     trust: &Trust,

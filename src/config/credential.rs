@@ -20,8 +20,8 @@ use crate::sign::bearer::Bearer;
 use crate::sign::{Place, Signer, Slot};
 
 /// A `[credential.NAME]` table; `made` is `None` when it has mistakes.
-pub(super) struct Declared<'t> {
-    pub name: Spanned<&'t str>,
+pub(super) struct Declared {
+    pub name: Spanned<String>,
     pub made: Option<Credential>,
     /// What its templates take from the route.
     pub holes: Vec<Spanned<Hole>>,
@@ -31,7 +31,7 @@ pub(super) struct Declared<'t> {
 pub(super) type Places = HashMap<Place, Span>;
 
 /// All credentials, in the order of the file.
-pub(super) fn credentials<'t>(root: &Fields<'t, '_>, text: &str) -> Vec<Declared<'t>> {
+pub(super) fn credentials(root: &Fields<'_, '_>, text: &str) -> Vec<Declared> {
     let mistakes = root.mistakes();
     let mut declared = Vec::new();
     for (name, value) in root.entries("credential") {
@@ -62,9 +62,25 @@ pub(super) fn credentials<'t>(root: &Fields<'t, '_>, text: &str) -> Vec<Declared
                 None
             }
         };
+        let name = Spanned { value: name.value.to_owned(), span: name.span };
         declared.push(Declared { name, made, holes: taken });
     }
     declared
+}
+
+impl Declared {
+    /// Moves every place by as much as the text that it is in stands behind the beginning of the file.
+    pub(super) fn shift(&mut self, by: usize) {
+        let credential =
+            self.made.iter_mut().flat_map(|made| std::iter::once(&mut made.span).chain(&mut made.secret_spans));
+        let holes = self.holes.iter_mut().map(|hole| &mut hole.span);
+        credential.chain(holes).chain([&mut self.name.span]).for_each(|span| shift(span, by));
+    }
+}
+
+/// Moves a place.
+pub(super) fn shift(span: &mut Span, by: usize) {
+    *span = span.start + by..span.end + by;
 }
 
 /// Names of credentials and routes: they stand in logs, metrics and answers.

@@ -44,6 +44,11 @@ impl Mistakes {
         self.masked.borrow_mut().push(span);
     }
 
+    /// Whether nothing was found and nothing is to be masked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty() && self.masked.borrow().is_empty()
+    }
+
     /// Everything found, and the places to mask.
     pub(super) fn into_parts(self) -> (Vec<Diagnostic>, Vec<Span>) {
         (self.found.into_inner(), self.masked.into_inner())
@@ -102,6 +107,11 @@ impl<'t, 'i> Fields<'t, 'i> {
     /// The value of a key as it was parsed.
     pub(super) fn value(&self, name: &str) -> Option<&'t Value<'i>> {
         self.table?.get(name)
+    }
+
+    /// Whether it has one of these keys.
+    pub(super) fn has_any(&self, keys: &[&str]) -> bool {
+        self.table.is_some_and(|table| table.keys().any(|key| keys.contains(&&**key.get_ref())))
     }
 
     /// Where the value of a key is; the table when it is not there.

@@ -187,7 +187,7 @@ pub(super) fn dns(dns: Dns, listen: &Listen, root: &Fields<'_, '_>) -> Dns {
 }
 
 /// A CA's files are no text of a credential.
-pub(super) fn kinds(intercept: Option<&Intercept>, credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
+pub(super) fn kinds(intercept: Option<&Intercept>, credentials: &[credential::Declared], mistakes: &Mistakes) {
     let Some(Intercept { authority: AuthoritySource::Secrets { cert, key } }) = intercept else { return };
     for credential in credentials.iter().filter_map(|c| c.made.as_ref()) {
         for need in credential.signer.requirements() {

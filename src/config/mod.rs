@@ -20,10 +20,13 @@ mod keys_route;
 mod literal;
 pub mod model;
 mod model_net;
+mod model_route;
 mod net;
+mod parts;
 mod reference;
 mod route;
 mod route_callers;
+mod route_settings;
 mod schema;
 mod sections;
 mod source;
@@ -44,7 +47,7 @@ pub use source::{FILE_LIMIT, load};
 pub(crate) use units::duration;
 
 use fields::{Fields, Mistakes};
-use model::{Config, Source};
+use model::{Config, Source, Span};
 
 /// Messages of one run; what is over it is counted, not printed.
 const DIAGNOSTICS_LIMIT: usize = 100;
@@ -62,27 +65,43 @@ pub struct Loaded {
 
 /// Reads a configuration. `name` is shown in messages; relative paths are below `folder`.
 pub fn parse(name: &str, text: &str, folder: &Path) -> Loaded {
-    let source = |masked: &[model::Span]| {
-        let text = source::masked(text, masked);
-        Arc::new(Source { name: name.to_owned(), text, folder: folder.to_owned() })
-    };
+    parse_owned(name, text.to_owned(), folder, parts::FROM)
+}
+
+/// Reads a text, in parts where it has at least `parts_from` bytes. A large file without a mistake is read that way;
+/// what is to be said of any other is found by reading it as a whole.
+fn parse_owned(name: &str, text: String, folder: &Path, parts_from: usize) -> Loaded {
+    let source = |text| Arc::new(Source { name: name.to_owned(), text, folder: folder.to_owned() });
+    if text.len() >= parts_from
+        && let Some(config) = parts::read(&text, folder)
+    {
+        let source = source(text);
+        let config = Some(Config { mark: source.mark(), ..config });
+        return Loaded { source, config, diagnostics: Vec::new() };
+    }
+    let (config, diagnostics, masked) = whole(&text, folder);
+    let failed = diagnostics.iter().any(|d| d.severity == Severity::Error);
+    let source = source(source::masked(text, &masked));
+    let config = config.filter(|_| !failed).map(|config| Config { mark: source.mark(), ..config });
+    Loaded { source, config, diagnostics: ordered(diagnostics) }
+}
+
+/// The configuration, what is wrong with it, and what must not be printed.
+fn whole(text: &str, folder: &Path) -> (Option<Config>, Vec<Diagnostic>, Vec<Span>) {
     let (table, mut problems) = DeTable::parse_recoverable(text);
     problems.sort_by_key(|problem| problem.span().map(|span| span.start));
     if let Some(first) = problems.iter().find(|problem| !source::is_duplicate(problem)) {
-        let diagnostic = source::syntax(first, text);
-        return Loaded { source: source(&source::suspects(text)), config: None, diagnostics: vec![diagnostic] };
+        return (None, vec![source::syntax(first, text)], source::suspects(text));
     }
     let mistakes = Mistakes::default();
     for problem in &problems {
         mistakes.add(source::duplicate(problem, text));
     }
-    source::mask_literals(table.get_ref(), &mistakes);
-    let config = read(table.get_ref(), text, folder, &mistakes);
+    let table = table.get_ref();
+    source::mask_literals(table, &mistakes);
+    let config = read(table, text, folder, &mistakes, None);
     let (diagnostics, masked) = mistakes.into_parts();
-    let source = source(&masked);
-    let failed = diagnostics.iter().any(|d| d.severity == Severity::Error);
-    let config = config.filter(|_| !failed).map(|config| Config { source: source.clone(), ..config });
-    Loaded { source, config, diagnostics: ordered(diagnostics) }
+    (config, diagnostics, masked)
 }
 
 /// By position, errors before warnings at one place; cut at [`DIAGNOSTICS_LIMIT`].
@@ -96,21 +115,34 @@ fn ordered(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// The configuration, or `None` when a credential or route could not be made (and a mistake says why).
-fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> Option<Config> {
+/// The configuration, or `None` when a credential or route could not be made (and a mistake says why). With `parts`,
+/// credentials and routes are there and not in `table`.
+fn read(
+    table: &DeTable<'_>,
+    text: &str,
+    folder: &Path,
+    mistakes: &Mistakes,
+    parts: Option<&parts::Parts<'_>>,
+) -> Option<Config> {
     let root = Fields::open(table, 0..0, &keys::ROOT, mistakes);
     let mut taken = sections::Taken::new();
     let listen = sections::listen(&root.table("listen"), folder, &mut taken);
     let intercept = intercept::read(&root.table("intercept"), folder);
     intercept::needed(&root, intercept.as_ref());
     let admin = sections::admin(&root.table("admin"));
-    let credentials = credential::credentials(&root, text);
+    let credentials = match parts {
+        None => credential::credentials(&root, text),
+        Some(parts) => parts.credentials(mistakes)?,
+    };
     let clients = client::clients(&root);
-    let by_name = credentials.iter().enumerate().map(|(index, c)| (c.name.value, index)).collect();
+    let by_name = credentials.iter().enumerate().map(|(index, c)| (&*c.name.value, index)).collect();
     let clients_by_name = clients.iter().enumerate().map(|(index, c)| (c.name.value, index)).collect();
     let around =
         route::Around { folder, allow_remote: listen.allow_remote, credentials: &by_name, clients: &clients_by_name };
-    let routes = route::routes(&root, &around, &mut taken);
+    let routes = match parts {
+        None => route::routes(&root, &around, &mut taken, &mut route::Shared::new(&around)),
+        Some(parts) => parts.routes(&around, &mut taken)?,
+    };
     let playground = sections::playground(&root.table("playground"), &mut taken);
     sections::listen_twice(&taken, mistakes);
     check::reachable(&routes, &listen, mistakes);
@@ -128,7 +160,7 @@ fn read(table: &DeTable<'_>, text: &str, folder: &Path, mistakes: &Mistakes) -> 
     check::kinds(&routes, &credentials, egress_credential.as_ref(), &admin, &trust, mistakes);
     intercept::kinds(intercept.as_ref(), &credentials, mistakes);
     Some(Config {
-        source: Arc::new(Source { name: String::new(), text: String::new(), folder: folder.to_owned() }),
+        mark: 0,
         listen,
         threads: sections::threads(&root.table("runtime")),
         log: sections::log(&root.table("log")),

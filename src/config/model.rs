@@ -3,19 +3,20 @@
 //! Every key here is documented in `docs/CONFIGURATION.md`. Durations and sizes are parsed;
 //! `None` stands for `"none"` or `"off"`.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::route::host::HostPattern;
 use crate::route::tenant::TenantPattern;
 use crate::secret::name::NamePattern;
 use crate::sign::Signer;
 pub use crate::tls::{Pin, TlsVersion};
 
 pub use super::model_net::{Dns, Egress, NoProxy, Trust};
+pub use super::model_route::{Indexes, Route, Settings};
 
 /// A place in `proxy.toml`, in bytes.
 pub type Span = Range<usize>;
@@ -32,8 +33,8 @@ pub struct Spanned<T> {
 /// One checked `proxy.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file's name and text, for messages that point into it.
-    pub source: Arc<Source>,
+    /// [`Source::mark`] of the text that it was made of.
+    pub mark: u64,
     /// `[listen]`
     pub listen: Listen,
     /// `[runtime] threads`; `None` is `"auto"`.
@@ -77,6 +78,15 @@ pub struct Source {
     pub text: String,
     /// Paths in the file are relative to this folder.
     pub folder: PathBuf,
+}
+
+impl Source {
+    /// Tells whether the text is still the same, without keeping it.
+    pub fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.text.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// A TCP address or a Unix socket.
@@ -262,50 +272,13 @@ pub enum StandIn {
     Token,
 }
 
-/// `[[route]]`
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Unique.
-    pub name: String,
-    /// Where the table begins.
-    pub span: Span,
-    /// What the request's host must be.
-    pub host: HostPattern,
-    /// Begins with `/`; matches on a segment boundary.
-    pub path: Option<String>,
-    /// `None` is any.
-    pub methods: Option<Vec<http::Method>>,
-    /// Path prefix way in: begins with `/`, does not end with it.
-    pub prefix: Option<String>,
-    /// Own port way in.
-    pub listen: Option<ListenAddr>,
-    /// Where to connect.
-    pub upstream: Upstream,
-    /// Indexes into [`Config::credentials`], in order; empty is `"none"`.
-    pub credentials: Vec<usize>,
-    /// Where the tenant of a request is found.
-    pub tenant: Option<TenantSource>,
-    /// `clients` and `origins`
-    pub callers: RouteCallers,
-    /// `stand_in`: every request of the route is answered here.
-    pub stand_in: Option<StandIn>,
-    /// `tls = { .. }`
-    pub tls: RouteTls,
-    /// Whether WebSocket handshakes pass; default true.
-    pub websocket: bool,
-    /// `timeouts = { .. }`
-    pub timeouts: Timeouts,
-    /// `limits = { .. }`
-    pub limits: RouteLimits,
-}
-
 /// `upstream`, or its default `https://{host}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Whether TLS is spoken.
     pub tls: bool,
     /// `None`: the host that the request was matched by.
-    pub host: Option<String>,
+    pub host: Option<Box<str>>,
     /// The port; 443 or 80 by default.
     pub port: u16,
 }

@@ -198,8 +198,8 @@ pub(super) fn clear_text(
     let Some(egress) = egress else { return };
     for declared in routes {
         let Some(route) = declared.made.as_ref().filter(|route| !route.upstream.tls) else { continue };
-        let Some(host) = &route.upstream.host else { continue };
-        let moved = connect_to.iter().find(|(from, _)| from.host == *host && from.port == route.upstream.port);
+        let Some(host) = route.upstream.host.as_deref() else { continue };
+        let moved = connect_to.iter().find(|(from, _)| from.host == host && from.port == route.upstream.port);
         let host = moved.map_or(host, |(_, to)| &to.host);
         if egress.leads_to(host) {
             let message = format!("route `{}`: an http:// upstream cannot go through the egress proxy", route.name);

@@ -3,19 +3,20 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::DeValue;
 
-use super::credential::check_name;
+use super::credential::{check_name, shift};
 use super::diagnostic::Diagnostic;
 use super::fields::{Fields, Mistakes};
 use super::keys_route::ROUTE;
-use super::model::{ListenAddr, Route, RouteLimits, RouteTls, Span, Spanned, Timeouts, TlsVersion, Upstream};
-use super::route_callers::{self, Callers};
-use super::sections::{Taken, address, local};
+use super::model::{Route, Span, Spanned, Upstream};
+use super::route_callers::Callers;
+pub(super) use super::route_settings::Shared;
+use super::sections::Taken;
 use super::units::{self, nearest};
 use crate::route::host::HostPattern;
-use crate::secret::name::NamePattern;
 
 /// What a route needs to know of the rest of the file.
 pub(super) struct Around<'a> {
@@ -42,8 +43,31 @@ pub(super) struct Declared {
     pub callers: Callers,
 }
 
+impl Declared {
+    /// Moves every place by as much as the text that it is in stands behind the beginning of the file.
+    pub(super) fn shift(&mut self, by: usize) {
+        if let Some(route) = &mut self.made {
+            shift(&mut route.span, by);
+            // Names of secrets have places, so these settings are no other route's.
+            let named = [&route.tls.client_cert, &route.tls.client_key, &route.tls.ca].into_iter().any(Option::is_some);
+            if named {
+                let tls = &mut Arc::make_mut(&mut route.settings).tls;
+                let names = [&mut tls.client_cert, &mut tls.client_key, &mut tls.ca].into_iter().flatten();
+                names.for_each(|name| shift(&mut name.span, by));
+            }
+        }
+        let places = [&mut self.name_span, &mut self.prefix_span, &mut self.callers.tenant_span];
+        places.into_iter().chain(&mut self.credential_spans).for_each(|span| shift(span, by));
+    }
+}
+
 /// All routes, in the order of the file.
-pub(super) fn routes(root: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Vec<Declared> {
+pub(super) fn routes(
+    root: &Fields<'_, '_>,
+    around: &Around<'_>,
+    taken: &mut Taken,
+    shared: &mut Shared,
+) -> Vec<Declared> {
     let Some(value) = root.value("route") else { return Vec::new() };
     let DeValue::Array(items) = value.get_ref() else {
         return root.mismatch("route", value).unwrap_or_default();
@@ -53,7 +77,7 @@ pub(super) fn routes(root: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Tak
         match item.get_ref() {
             DeValue::Table(table) => {
                 let fields = Fields::open(table, item.span(), &ROUTE, root.mistakes());
-                routes.push(route(&fields, around, taken));
+                routes.push(route(&fields, around, taken, shared));
             }
             _ => root.mismatch("route", item).unwrap_or(()),
         }
@@ -61,14 +85,13 @@ pub(super) fn routes(root: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Tak
     routes
 }
 
-fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Declared {
+fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken, shared: &mut Shared) -> Declared {
     let mistakes = fields.mistakes();
     let name = fields.text("name");
     if let Some(name) = &name {
         check_name(name, mistakes);
     }
     let host = host(fields);
-    let listen = own_port(fields, around, taken);
     let prefix = fields.text("prefix").and_then(|text| prefix(&text, mistakes));
     if let Some(host) = &host {
         needs_exact(fields, host);
@@ -76,33 +99,18 @@ fn route(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Dec
     let (credentials, credential_spans, dangling) = credentials(fields, around);
     let upstream =
         upstream(fields, host.as_ref(), if credentials.is_empty() { Proof::None } else { Proof::Credential });
-    let tenant = route_callers::tenant(fields, host.as_ref());
-    let (who, callers) = route_callers::callers(fields, around.clients);
-    let stand_in = route_callers::stand_in(fields);
-    let tls = tls(&fields.table("tls"), fields.value("tls").is_some(), upstream.as_ref());
     let path = fields.text("path").and_then(|text| path(&text, mistakes));
-    let methods = methods(fields);
-    let timeouts = timeouts(&fields.table("timeouts"));
-    let limits = limits(&fields.table("limits"));
-    let websocket = fields.flag("websocket");
+    let (settings, callers) = shared.settings(fields, around, (host.as_ref(), upstream.as_ref()), taken);
     let name_span = name.as_ref().map_or(fields.span(), |name| name.span.clone());
     let made = host.zip(upstream).zip(name).map(|((host, upstream), name)| Route {
         name: name.value.to_owned(),
         span: fields.span(),
         host,
         path,
-        methods,
         prefix,
-        listen,
         upstream,
-        credentials,
-        tenant,
-        callers: who,
-        stand_in,
-        tls,
-        websocket,
-        timeouts,
-        limits,
+        credentials: credentials.into(),
+        settings,
     });
     Declared { made, name_span, prefix_span: fields.span_of("prefix"), credential_spans, dangling, callers }
 }
@@ -149,16 +157,8 @@ fn needs_exact(fields: &Fields<'_, '_>, host: &HostPattern) {
     }
 }
 
-fn own_port(fields: &Fields<'_, '_>, around: &Around<'_>, taken: &mut Taken) -> Option<ListenAddr> {
-    let mistakes = fields.mistakes();
-    let found = address(&fields.text("listen")?, around.folder, mistakes)?;
-    local(&found, around.allow_remote, mistakes);
-    taken.push(found.clone());
-    Some(found.value)
-}
-
 /// `path`: sent as it is compared, so it has no query and no bytes that a path cannot have.
-fn path(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
+fn path(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Box<str>> {
     let value = text.value;
     if !value.starts_with('/') {
         let message = format!("`path` must begin with \"/\", not \"{value}\"");
@@ -173,11 +173,11 @@ fn path(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
         );
         return None;
     }
-    Some(value.to_owned())
+    Some(value.into())
 }
 
 /// `prefix`: compared byte for byte and cut off, so it has nothing that could be written in two ways.
-fn prefix(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
+fn prefix(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Box<str>> {
     let value = text.value;
     let hint = if value == "/" {
         "write a name of its own, such as \"/partner\"".to_owned()
@@ -188,7 +188,7 @@ fn prefix(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
     } else if !plain_path(value) || value.contains('%') {
         "write plain segments such as \"/partner\": no \"//\", dot segments, escapes, query or fragment".to_owned()
     } else {
-        return Some(value.to_owned());
+        return Some(value.into());
     };
     mistakes.hinted(text.span.clone(), format!("`prefix` \"{value}\" is no path prefix"), hint);
     None
@@ -202,39 +202,6 @@ fn plain_path(value: &str) -> bool {
     value.bytes().all(good)
         && (inner.is_empty() || inner.split('/').all(|part| !matches!(part, "" | "." | "..")))
         && value != "//"
-}
-
-fn methods(fields: &Fields<'_, '_>) -> Option<Vec<http::Method>> {
-    let mistakes = fields.mistakes();
-    let texts = fields.texts("methods")?;
-    if texts.is_empty() {
-        mistakes.hinted(
-            fields.span_of("methods"),
-            "`methods` is empty, so the route would match nothing",
-            "list methods such as \"GET\", or remove `methods` for all of them",
-        );
-    }
-    let mut methods = Vec::new();
-    for text in &texts {
-        let message = match http::Method::from_bytes(text.value.as_bytes()) {
-            Ok(method) if matches!(method.as_str(), "CONNECT" | "TRACE") => {
-                format!("{method} never goes to an upstream")
-            }
-            Ok(method) if methods.contains(&method) => format!("{method} is listed twice"),
-            Ok(method) if method.as_str().bytes().any(|b| b.is_ascii_lowercase()) => {
-                let message = format!("methods are in upper case, \"{method}\" is not");
-                mistakes.hinted(text.span.clone(), message, format!("write \"{}\"", text.value.to_ascii_uppercase()));
-                continue;
-            }
-            Ok(method) => {
-                methods.push(method);
-                continue;
-            }
-            Err(_) => format!("\"{}\" is no method", text.value),
-        };
-        mistakes.hinted(text.span.clone(), message, "list methods such as \"GET\" and \"POST\", each once");
-    }
-    Some(methods)
 }
 
 /// The indexes of the named credentials, where each was written, and whether one is not there.
@@ -374,78 +341,7 @@ fn origin(text: &str) -> Result<Upstream, String> {
         return Err("write the port as a number from 1 to 65535".to_owned());
     };
     match units::host(name) {
-        Some(host) => Ok(Upstream { tls, host: Some(host), port }),
+        Some(host) => Ok(Upstream { tls, host: Some(host.into()), port }),
         None => Err("write the host as a name or address such as \"https://api.example.com\"".to_owned()),
-    }
-}
-
-fn tls(fields: &Fields<'_, '_>, given: bool, upstream: Option<&Upstream>) -> RouteTls {
-    let mistakes = fields.mistakes();
-    if given && upstream.is_some_and(|upstream| !upstream.tls) {
-        mistakes.hinted(
-            fields.span(),
-            "`tls` has no effect on an http:// upstream",
-            "write https:// in `upstream`, or remove `tls`",
-        );
-    }
-    let client_key = fields.secret("client_key");
-    if client_key.is_some() && fields.value("client_cert").is_none() {
-        mistakes.hinted(
-            fields.span_of("client_key"),
-            "`client_key` without `client_cert`: a key alone identifies nobody",
-            "add client_cert = \"NAME\", the certificate that belongs to the key",
-        );
-    }
-    let tls = RouteTls {
-        client_cert: fields.secret("client_cert"),
-        client_key,
-        ca: fields.secret("ca"),
-        server_name: fields.text("server_name").and_then(|text| server_name(&text, mistakes)),
-        min: if fields.choice("min") == "1.3" { TlsVersion::V1_3 } else { TlsVersion::V1_2 },
-        pins: super::net::pins(fields),
-    };
-    for name in [&tls.client_cert, &tls.client_key, &tls.ca].into_iter().flatten() {
-        fixed_name(name, mistakes);
-    }
-    tls
-}
-
-fn fixed_name(name: &Spanned<NamePattern>, mistakes: &Mistakes) {
-    if let Some(variable) = name.value.variables().next() {
-        let message =
-            format!("a secret of `tls` cannot have the variable {{{variable}}}: not supported by this version");
-        mistakes.hinted(name.span.clone(), message, "write a plain name, one route for each certificate");
-    }
-}
-
-fn server_name(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
-    let name = units::host(text.value);
-    if name.is_none() {
-        let message = format!("`server_name` must be a host name, not \"{}\"", text.value);
-        mistakes.hinted(
-            text.span.clone(),
-            message,
-            "write a name such as \"api.example.com\", without scheme and port",
-        );
-    }
-    name
-}
-
-fn timeouts(fields: &Fields<'_, '_>) -> Timeouts {
-    Timeouts {
-        connect: fields.wait("connect"),
-        response: fields.duration("response"),
-        pool: fields.wait("pool"),
-        body: fields.duration("body"),
-        tunnel: fields.duration("tunnel"),
-    }
-}
-
-fn limits(fields: &Fields<'_, '_>) -> RouteLimits {
-    RouteLimits {
-        signed_body: fields.bytes("signed_body"),
-        request_body: fields.size("request_body"),
-        replay_body: fields.bytes("replay_body"),
-        in_flight: fields.count("in_flight").unwrap_or(usize::MAX),
     }
 }

@@ -190,7 +190,7 @@ fn tenant_header(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<http::Head
 }
 
 /// `{ slot = true }` needs a slot that a worker can write into.
-pub(super) fn slots(routes: &[route::Declared], credentials: &[credential::Declared<'_>], mistakes: &Mistakes) {
+pub(super) fn slots(routes: &[route::Declared], credentials: &[credential::Declared], mistakes: &Mistakes) {
     for declared in routes {
         let Some(route) = declared.made.as_ref().filter(|route| route.tenant == Some(TenantSource::Slot)) else {
             continue;

@@ -10,7 +10,7 @@ use super::diagnostic::{Diagnostic, MASK};
 use super::fields::Mistakes;
 use super::hints::mask_value;
 use super::model::{Source, Span};
-use super::{Loaded, parse};
+use super::{Loaded, parse_owned, parts};
 
 /// Largest `proxy.toml`, in bytes; ten thousand routes are about 3 MiB.
 pub const FILE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -58,7 +58,7 @@ pub fn load(path: &Path) -> Loaded {
         return refuse(Diagnostic::whole_file("the configuration is over 16 MiB").with_hint("is it the right file?"));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&name, &text, &folder),
+        Ok(text) => parse_owned(&name, text, &folder, parts::FROM),
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() + 1;
@@ -69,11 +69,11 @@ pub fn load(path: &Path) -> Loaded {
 }
 
 /// The text with every byte of the given places replaced, so that places stay where they are.
-pub(super) fn masked(text: &str, places: &[Span]) -> String {
+pub(super) fn masked(text: String, places: &[Span]) -> String {
     if places.is_empty() {
-        return text.to_owned();
+        return text;
     }
-    let mut bytes = text.as_bytes().to_vec();
+    let mut bytes = text.into_bytes();
     for place in places {
         let end = place.end.min(bytes.len());
         for byte in &mut bytes[place.start.min(end)..end] {
@@ -134,7 +134,9 @@ pub(super) fn mask_literals(table: &DeTable<'_>, mistakes: &Mistakes) {
                     mask_literals(inner, mistakes);
                 }
             }
-            _ if SECRET_KEYS.contains(&key.get_ref().to_ascii_lowercase().as_str()) => mask_value(value, mistakes),
+            _ if SECRET_KEYS.iter().any(|secret| key.get_ref().eq_ignore_ascii_case(secret)) => {
+                mask_value(value, mistakes);
+            }
             _ => {}
         }
     }
@@ -176,7 +178,7 @@ mod tests {
     #[test]
     fn masking_keeps_every_place() {
         let text = "a = \"é\nx\" # z";
-        let out = masked(text, &[4..10, 90..99]);
+        let out = masked(text.to_owned(), &[4..10, 90..99]);
         assert_eq!(out.len(), text.len());
         assert_eq!(out, "a = \u{1a}\u{1a}\u{1a}\n\u{1a}\u{1a} # z");
     }

@@ -98,7 +98,8 @@ fn an_empty_file_is_all_defaults() {
 #[test]
 fn values_arrive_where_they_belong() {
     use std::time::Duration;
-    let config = parse_file(&root().join("tests/config/good/product.toml")).config.unwrap();
+    let loaded = parse_file(&root().join("tests/config/good/product.toml"));
+    let config = loaded.config.unwrap();
     let route = &config.routes[0];
     assert_eq!(
         (route.name.as_str(), route.path.as_deref(), route.prefix.as_deref()),
@@ -110,10 +111,10 @@ fn values_arrive_where_they_belong() {
     assert_eq!(route.tls.min, model::TlsVersion::V1_3);
     assert_eq!(route.timeouts.response, Some(Duration::from_secs(60)));
     assert_eq!((route.limits.signed_body, route.limits.request_body), (16 << 20, None));
-    assert_eq!(route.credentials, [0]);
+    assert_eq!(*route.credentials, [0]);
     assert_eq!(config.credentials[0].name, "partner-key");
     let span = &config.credentials[0].secret_spans[0];
-    assert_eq!(&config.source.text[span.clone()], "\"partner/key\"");
+    assert_eq!(&loaded.source.text[span.clone()], "\"partner/key\"");
     let shop = &config.routes[2];
     assert_eq!(shop.tenant, Some(model::TenantSource::Capture("shop".into())));
     assert_eq!(shop.upstream, model::Upstream { tls: true, host: None, port: 443 });
@@ -129,7 +130,7 @@ fn sub_tables_are_inline_tables() {
     assert_eq!(route.tls.client_cert.as_ref().unwrap().value.as_str(), "one/identity.pem");
     assert_eq!(route.timeouts.connect, std::time::Duration::from_secs(1));
     assert_eq!(route.timeouts.body, Some(std::time::Duration::from_secs(300)));
-    assert_eq!(route.credentials, [0, 1]);
+    assert_eq!(*route.credentials, [0, 1]);
     assert!(matches!(&route.tenant, Some(model::TenantSource::Header(name)) if name == "countersign-tenant"));
 }
 

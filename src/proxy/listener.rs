@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::EXPECT;
 use http::{Method, Request};
 use hyper::body::Incoming;
@@ -26,10 +27,11 @@ use super::http2;
 use super::http2::opening::{self, Protocol};
 use super::intercept::Rewound;
 use super::intercept::connect::{self, Opened, Slot};
-use super::intercept::handshake;
+use super::intercept::handshake::{self, Tls};
 use super::matching::{Entry, EntryKind};
 use super::registry::Ending;
 use super::request;
+use super::rest::{self, Bed};
 use super::worker_io::{Activity, WorkerIo};
 use crate::config::model::{Limits, ListenAddr};
 use crate::observe::Outcome;
@@ -189,23 +191,23 @@ impl Worker {
         let activity = Activity::new();
         let ending = proxy.connections.add(activity.clone());
         let line = Line { proxy, activity, ending };
-        let mut peer = peer;
-        let inside = match entry.kind {
-            EntryKind::TlsByName => handshake::by_name(&line.proxy, &line.ending, &entry, stream).await,
-            _ => match line.plain(Arc::new(Arrival { entry: entry.clone(), peer: peer.clone() }), stream).await {
-                Some(opened) => {
-                    peer = opened.peer.clone();
-                    handshake::in_tunnel::<Rewound<S>>(&line.proxy, &line.ending, &entry, opened).await
-                }
-                None => None,
-            },
-        };
-        if let Some((entry, tls)) = inside {
-            let arrival = Arc::new(Arrival { entry: Arc::new(entry), peer });
-            match handshake::protocol(&tls) {
-                Protocol::Http1 => drop(line.http1(arrival, tls).await),
-                Protocol::Http2 => line.http2(arrival, tls).await,
-            }
+        // What is inside TLS is boxed: a connection that rests must not have room for it.
+        if entry.kind == EntryKind::TlsByName {
+            Box::pin(async {
+                let inside = handshake::by_name(&line.proxy, &line.ending, &entry, stream).await;
+                line.inside(inside, peer).await;
+            })
+            .await;
+            return;
+        }
+        let arrival = Arc::new(Arrival { entry: entry.clone(), peer });
+        if let Some(opened) = line.plain(arrival, stream).await {
+            Box::pin(async {
+                let peer = opened.peer.clone();
+                let inside = handshake::in_tunnel::<Rewound<S>>(&line.proxy, &line.ending, &entry, opened).await;
+                line.inside(inside, peer).await;
+            })
+            .await;
         }
     }
 }
@@ -218,6 +220,16 @@ struct Line {
 }
 
 impl Line {
+    /// Whichever HTTP was agreed on within TLS that ended here.
+    async fn inside(&self, inside: Option<(Entry, Tls)>, peer: Peer) {
+        let Some((entry, tls)) = inside else { return };
+        let arrival = Arc::new(Arrival { entry: Arc::new(entry), peer });
+        match handshake::protocol(&tls) {
+            Protocol::Http1 => drop(self.http1(arrival, tls).await),
+            Protocol::Http2 => self.http2(arrival, tls).await,
+        }
+    }
+
     /// Whichever HTTP the worker speaks.
     async fn plain<S>(&self, arrival: Arc<Arrival>, stream: S) -> Option<Opened>
     where
@@ -240,14 +252,33 @@ impl Line {
         Box::pin(http2::serve(&self.proxy, &self.activity, &self.ending, arrival, stream)).await;
     }
 
-    /// HTTP/1.1 until it ends, or until a CONNECT was accepted.
-    async fn http1<S>(&self, arrival: Arc<Arrival>, stream: S) -> Option<Opened>
+    /// HTTP/1.1 until it ends, or until a CONNECT was accepted. While the connection rests, none of it is in memory.
+    async fn http1<S>(&self, arrival: Arc<Arrival>, mut stream: S) -> Option<Opened>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut first = Bytes::new();
+        loop {
+            let bed = self.proxy.connections.awake.bed();
+            let opened = Box::pin(self.awake(arrival.clone(), (stream, first), bed.share())).await;
+            let left = bed.take();
+            if let Some(tunnel) = self.activity.take_tunnel() {
+                Box::pin(tunnel.run(&self.ending)).await;
+                return None;
+            }
+            let Some(left) = left else { return opened };
+            (stream, first) = rest::until_read(left, &self.ending).await?;
+        }
+    }
+
+    /// HTTP/1.1 until it ends or goes to rest.
+    async fn awake<S>(&self, arrival: Arc<Arrival>, (stream, first): (S, Bytes), bed: Bed<S>) -> Option<Opened>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { proxy, activity, ending } = self;
         let slot = Slot::default();
-        let io = WorkerIo::new(stream, activity.clone());
+        let io = WorkerIo::new(stream, first, activity.clone(), bed);
         let replaced = io.replaced.clone();
         let limits = proxy.live.load().snapshot.plan.config.limits.clone();
         let service = {
@@ -285,9 +316,6 @@ impl Line {
             })
             .await
         };
-        if let Some(tunnel) = activity.take_tunnel() {
-            tunnel.run(ending).await;
-        }
         if let Err(error) = done {
             tracing::debug!(%error, "a worker's connection ended");
         }

@@ -8,13 +8,13 @@ use arc_swap::ArcSwapOption;
 use super::egress::egress;
 use super::failure::Failure;
 use super::gate::Gate;
+use super::gates::Gates;
 use super::ready::Ready;
 use crate::config::model::Authority;
-use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::observe::metrics::{Metrics, PoolState, RouteMetrics};
 use crate::sign::target::Host;
 use crate::snapshot::Snapshot;
 use crate::snapshot::identity::TlsClient;
-use crate::snapshot::plan::Plan;
 use crate::upstream::address::Naming;
 use crate::upstream::connect::{Destination, Security};
 use crate::upstream::egress::Egress;
@@ -25,13 +25,15 @@ use crate::upstream::pool::{Origin, OriginKey, Pool};
 pub struct Live {
     /// Routes, credentials, identities.
     pub snapshot: Arc<Snapshot>,
-    /// In the order of the configuration's routes; kept over rotations.
-    pub routes: Arc<Vec<RouteLive>>,
+    /// In the order of the configuration's routes, each from its first request on; kept over rotations.
+    routes: Arc<[OnceLock<Box<RouteLive>>]>,
+    gates: Gates,
+    metrics: Arc<Metrics>,
     connect_to: HashMap<Authority, Authority>,
     egress: Option<Arc<Egress>>,
 }
 
-/// What belongs to a route while its configuration stands.
+/// What belongs to a route that is called, while its configuration stands.
 #[derive(Debug)]
 pub struct RouteLive {
     /// Counters of the route.
@@ -48,16 +50,48 @@ pub struct RouteLive {
 
 impl Live {
     /// Makes a snapshot ready for requests; what `previous` has for the same plan is kept.
-    pub fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, metrics: &Metrics) -> Self {
+    pub fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, metrics: &Arc<Metrics>) -> Self {
         let plan = &snapshot.plan;
         let same_plan = |live: &&Self| Arc::ptr_eq(&live.snapshot.plan, plan);
-        let routes = match previous.filter(same_plan) {
-            Some(previous) => previous.routes.clone(),
-            None => Arc::new(routes(plan, previous, metrics)),
+        let (routes, gates) = match previous.filter(same_plan) {
+            Some(previous) => (previous.routes.clone(), previous.gates.clone()),
+            None => {
+                // The origins that these counts are of are looked for anew.
+                for route in previous.iter().flat_map(|live| live.called()) {
+                    for state in PoolState::ALL {
+                        route.metrics.connections(state).set(0);
+                    }
+                }
+                let gates = previous.map(|live| live.gates.next(&plan.config.routes)).unwrap_or_default();
+                (plan.config.routes.iter().map(|_| OnceLock::new()).collect(), gates)
+            }
         };
         let connect_to = plan.config.connect_to.iter().cloned().collect();
         let egress = egress(&snapshot, previous.and_then(|live| live.egress.as_ref()));
-        Self { routes, connect_to, egress, snapshot }
+        Self { routes, gates, metrics: metrics.clone(), connect_to, egress, snapshot }
+    }
+
+    /// What belongs to a route, made when it is asked for the first time.
+    pub fn route(&self, index: usize) -> &RouteLive {
+        self.routes[index].get_or_init(|| Box::new(self.first_call(index)))
+    }
+
+    fn first_call(&self, index: usize) -> RouteLive {
+        let config = &self.snapshot.plan.config;
+        let route = &config.routes[index];
+        let names: Vec<&str> = route.credentials.iter().map(|&i| config.credentials[i].name.as_str()).collect();
+        RouteLive {
+            metrics: self.metrics.route(&route.name),
+            in_flight: self.gates.of(&route.name, route.limits.in_flight),
+            credentials: (!names.is_empty()).then(|| names.join(",")),
+            host: OnceLock::new(),
+            origin: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Every route that was called since its configuration was taken into use.
+    pub fn called(&self) -> impl Iterator<Item = &RouteLive> {
+        self.routes.iter().filter_map(|route| route.get().map(Box::as_ref))
     }
 
     /// The origin of a request on a route; `host` is what the request was matched by.
@@ -66,7 +100,7 @@ impl Live {
         // Destinations, `connect_to` and certificates have IPv6 without brackets.
         let host = host.trim_matches(['[', ']']);
         let upstream_host = config.upstream.host.as_deref().unwrap_or(host);
-        let live = &self.routes[route];
+        let live = self.route(route);
         let identity = client.map_or(0, |client| client.id());
         if let Some(known) = &*live.origin.load() {
             let (key, origin) = &**known;
@@ -100,7 +134,7 @@ impl Live {
 
     /// The Host that leaves.
     pub fn host(&self, ready: &Ready<'_>) -> Result<Host, Failure> {
-        let kept = &self.routes[ready.index].host;
+        let kept = &self.route(ready.index).host;
         if let Some(host) = kept.get() {
             return Ok((**host).clone());
         }
@@ -121,10 +155,12 @@ impl Live {
     fn leads_as_now(&self, key: &OriginKey) -> bool {
         key.egress == 0 || self.egress.as_ref().is_some_and(|egress| egress.id() == key.egress)
     }
+}
 
-    /// The origin that a route used last; of an exact host it is the only one.
-    pub fn last_origin(&self, route: usize) -> Option<Arc<Origin>> {
-        self.routes[route].origin.load().as_ref().map(|known| known.1.clone())
+impl RouteLive {
+    /// The origin that the route used last; of an exact host it is the only one.
+    pub fn last_origin(&self) -> Option<Arc<Origin>> {
+        self.origin.load().as_ref().map(|known| known.1.clone())
     }
 }
 
@@ -145,34 +181,4 @@ fn destination(key: &OriginKey, client: Option<&Arc<TlsClient>>, egress: Option<
         },
     };
     Destination { host: key.host.clone(), port: key.port, naming: key.naming, egress: egress.cloned(), security }
-}
-
-fn routes(plan: &Plan, previous: Option<&Live>, metrics: &Metrics) -> Vec<RouteLive> {
-    let before: HashMap<&str, &RouteLive> = previous
-        .iter()
-        .flat_map(|live| live.snapshot.plan.config.routes.iter().zip(live.routes.iter()))
-        .map(|(config, live)| (config.name.as_str(), live))
-        .collect();
-    let config = &plan.config;
-    config
-        .routes
-        .iter()
-        .map(|route| {
-            let in_flight = match before.get(route.name.as_str()) {
-                Some(live) => {
-                    live.in_flight.set_limit(route.limits.in_flight);
-                    live.in_flight.clone()
-                }
-                None => Gate::new(route.limits.in_flight),
-            };
-            let names: Vec<&str> = route.credentials.iter().map(|&i| config.credentials[i].name.as_str()).collect();
-            RouteLive {
-                metrics: metrics.route(&route.name),
-                in_flight,
-                credentials: (!names.is_empty()).then(|| names.join(",")),
-                host: OnceLock::new(),
-                origin: ArcSwapOption::empty(),
-            }
-        })
-        .collect()
 }

@@ -19,7 +19,7 @@ use crate::sign::Slot;
 use crate::sign::seal::{Draft, Twins};
 use crate::sign::target::{Host, Target};
 use crate::snapshot::Snapshot;
-use crate::snapshot::credential::Instance;
+use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::identity::TlsClient;
 use crate::upstream::lease::Trailers;
 
@@ -40,7 +40,7 @@ pub struct Ready<'l> {
     pub tenant: Option<String>,
     /// Whether the worker takes trailers; whoever sends says so.
     pub trailers: Trailers,
-    slots: &'l [Slot],
+    credentials: &'l [Arc<CredentialState>],
 }
 
 /// Credentials and identity, before anything of the request is used up.
@@ -64,7 +64,7 @@ pub fn prepare<'l>(
         instances.push(instance);
     }
     let client = client(snapshot, matched.route, now)?;
-    let slots = &*snapshot.plan.routes[matched.route].slots;
+    let credentials = &*snapshot.credentials;
     Ok(Ready {
         route,
         index: matched.route,
@@ -73,7 +73,7 @@ pub fn prepare<'l>(
         tenant,
         trailers: Trailers::Unmentioned,
         matched,
-        slots,
+        credentials,
     })
 }
 
@@ -127,13 +127,21 @@ impl Ready<'_> {
         if let Some(TenantSource::Query(name)) = &self.route.tenant {
             draft.strip(&[Slot::Query(name.clone())], twins);
         }
-        draft.strip(self.slots, twins);
+        self.strip(&mut draft, twins);
         Ok(draft)
+    }
+
+    /// Removes what stands where the route's credentials go.
+    pub fn strip(&self, draft: &mut Draft, twins: Twins) {
+        for &index in &self.route.credentials {
+            draft.strip(self.credentials[index].signer.slots(), twins);
+        }
     }
 
     /// The headers that credentials fill: no trailer of the worker's may have such a name.
     pub fn filled_headers(&self) -> impl Iterator<Item = HeaderName> {
-        self.slots.iter().filter_map(|slot| match slot {
+        let slots = self.route.credentials.iter().flat_map(|&index| self.credentials[index].signer.slots());
+        slots.filter_map(|slot| match slot {
             Slot::Header(name) => Some(name.clone()),
             Slot::Query(_) | Slot::Cookie(_) => None,
         })

@@ -4,14 +4,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
+use super::rest::Awake;
 use super::worker_io::Activity;
 
 /// Sweeps without a request after which a connection is closed; there is one a second.
 const IDLE_SWEEPS: u32 = 600;
+/// Sweeps without a request after which a connection rests.
+const REST_SWEEPS: u32 = 1;
 
 /// All open connections.
 #[derive(Debug, Default)]
 pub struct Registry {
+    /// Those that HTTP is put up around.
+    pub awake: Awake,
     open: Mutex<Vec<Weak<Ending>>>,
     draining: AtomicBool,
 }
@@ -113,6 +118,10 @@ impl Ending {
 
     fn tell(&self) {
         self.told.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
@@ -122,8 +131,15 @@ impl Ending {
         let now = self.activity.idle_after().unwrap_or(u64::MAX);
         if now == u64::MAX || now != self.seen.swap(now, Ordering::Relaxed) {
             self.idle_sweeps.store(0, Ordering::Relaxed);
-        } else if self.idle_sweeps.fetch_add(1, Ordering::Relaxed) >= IDLE_SWEEPS {
-            self.tell();
+        } else {
+            match self.idle_sweeps.fetch_add(1, Ordering::Relaxed) {
+                REST_SWEEPS => {
+                    self.activity.let_rest();
+                    self.wake();
+                }
+                IDLE_SWEEPS.. => self.tell(),
+                _ => {}
+            }
         }
     }
 }

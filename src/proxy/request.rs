@@ -143,7 +143,7 @@ fn asks_first(headers: &HeaderMap) -> Asking {
 
 fn take_shares(proxy: &Proxy, live: &Live, route: usize) -> Result<[Option<Share>; 2], Failure> {
     let all = proxy.in_flight.take(1).ok_or_else(|| Failure::overloaded("limits.in_flight requests are under way"))?;
-    let own = live.routes[route].in_flight.take(1);
+    let own = live.route(route).in_flight.take(1);
     let own = own.ok_or_else(|| Failure::overloaded("limits.in_flight requests of this route are under way"))?;
     Ok([Some(all), Some(own)])
 }
@@ -430,7 +430,7 @@ impl Attempt<'_> {
         headers.remove(http::header::HOST);
         let host = self.live.host(self.ready)?;
         let mut draft = Draft { method: parts.method, tls: self.ready.route.upstream.tls, host, target, headers };
-        draft.strip(&self.live.snapshot.plan.routes[self.ready.index].slots, Twins::Possible);
+        self.ready.strip(&mut draft, Twins::Possible);
         Ok((draft, body))
     }
 }

@@ -114,7 +114,7 @@ impl Drop for Tally {
         let outcome = self.outcome();
         let total = self.head_after.unwrap_or_else(|| self.started.elapsed());
         let own = total.saturating_sub(self.upstream);
-        let live = self.route.map(|route| &self.live.routes[route]);
+        let live = self.route.map(|route| self.live.route(route));
         let metrics = live.map_or_else(|| self.proxy.metrics.unmatched(), |live| &live.metrics);
         metrics.count(outcome);
         metrics.proxy_time.observe(own);

@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::failure::{Failure, Then};
 use super::guard::frames::Given;
 use super::guard::{Guard, Part, Refusal, Violation};
+use super::rest::Bed;
 use super::tunnel::Tunnel;
 use crate::observe::Outcome;
 
@@ -31,6 +33,8 @@ pub struct Activity {
     phase: AtomicU8,
     requests: AtomicU64,
     body_begun: AtomicBool,
+    /// Whether it may rest, when it is idle.
+    may_rest: AtomicBool,
     /// Over HTTP/2: requests under way.
     streams: AtomicU32,
     /// Over HTTP/2: requests that ended with an answer, and parts of answers.
@@ -53,6 +57,7 @@ impl Activity {
             phase: AtomicU8::new(IDLE),
             requests: AtomicU64::new(0),
             body_begun: AtomicBool::new(false),
+            may_rest: AtomicBool::new(false),
             streams: AtomicU32::new(0),
             given: (AtomicU64::new(0), AtomicU64::new(0)),
             tunnel: Mutex::default(),
@@ -74,6 +79,12 @@ impl Activity {
     pub fn request_begins(&self) {
         self.phase.store(ANSWERING, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.may_rest.store(false, Ordering::Relaxed);
+    }
+
+    /// It has been idle for a while.
+    pub fn let_rest(&self) {
+        self.may_rest.store(true, Ordering::Relaxed);
     }
 
     /// Whether the worker has begun to send the body behind the last head: it waits for no `100 Continue`.
@@ -130,7 +141,12 @@ impl Activity {
 
 /// Bytes of a worker's connection.
 pub struct WorkerIo<S> {
-    inner: S,
+    /// There until it is taken out at the end.
+    inner: Option<S>,
+    bed: Bed<S>,
+    /// What was read of it before.
+    first: Bytes,
+    at_rest: bool,
     activity: Arc<Activity>,
     watch: Watch,
     slow_head: Option<Pin<Box<Sleep>>>,
@@ -156,15 +172,34 @@ struct Replacement {
 }
 
 impl<S> WorkerIo<S> {
-    /// Wraps a connection.
-    pub fn new(inner: S, activity: Arc<Activity>) -> Self {
-        let watch = Watch::Sound(Guard::default());
-        Self { inner, activity, watch, slow_head: None, replacement: None, replaced: Arc::default() }
+    /// Wraps a connection of which `first` was read before. It is left in `bed` when it goes to rest.
+    pub fn new(inner: S, first: Bytes, activity: Arc<Activity>, bed: Bed<S>) -> Self {
+        Self {
+            inner: Some(inner),
+            bed,
+            first,
+            at_rest: false,
+            activity,
+            watch: Watch::Sound(Guard::default()),
+            slow_head: None,
+            replacement: None,
+            replaced: Arc::default(),
+        }
     }
 
     /// The connection without what is wrapped around it.
-    pub fn into_inner(self) -> S {
-        self.inner
+    pub fn into_inner(mut self) -> Option<S> {
+        self.inner.take()
+    }
+
+    /// Whether nothing is under way, and HTTP may be taken down: the library is told that the worker has hung up.
+    fn goes_to_rest(&self, guard: &Guard) -> bool {
+        (self.activity.may_rest.load(Ordering::Relaxed) || self.bed.is_wanted())
+            && self.activity.is(IDLE)
+            && self.activity.requests.load(Ordering::Relaxed) > 0
+            && self.replacement.is_none()
+            && !guard.is_in_head()
+            && !guard.is_in_body()
     }
 
     fn poll_slow_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -212,7 +247,8 @@ impl<S: AsyncWrite + Unpin> WorkerIo<S> {
         let Some(replacement) = self.replacement.as_mut() else { return Poll::Ready(Ok(0)) };
         while replacement.written < replacement.bytes.len() {
             let rest = &replacement.bytes[replacement.written..];
-            let count = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
+            let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Err(gone())) };
+            let count = ready!(Pin::new(inner).poll_write(cx, rest))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -222,6 +258,19 @@ impl<S: AsyncWrite + Unpin> WorkerIo<S> {
         self.replacement = None;
         Poll::Ready(Ok(stands_for))
     }
+}
+
+impl<S> Drop for WorkerIo<S> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.inner.take().filter(|_| self.at_rest) {
+            self.bed.lie_down(stream);
+        }
+    }
+}
+
+/// The connection was taken out; nothing of the library's is called after that.
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
 /// A failure as HTTP/1.1 text, for where no library writes it.
@@ -281,17 +330,28 @@ impl<S: AsyncRead + Unpin> AsyncRead for WorkerIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let Watch::Sound(guard) = &this.watch else { return Poll::Ready(this.watch.refuse(buf)) };
+        let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Err(gone())) };
         if this.activity.is(TUNNEL) {
-            return Pin::new(&mut this.inner).poll_read(cx, buf);
+            return Pin::new(inner).poll_read(cx, buf);
         }
         let in_head = guard.is_in_head();
         let before = buf.filled().len();
-        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+        let read = if this.first.is_empty() {
+            Pin::new(inner).poll_read(cx, buf)
+        } else {
+            buf.put_slice(&this.first.split_to(this.first.len().min(buf.remaining())));
+            Poll::Ready(Ok(()))
+        };
+        match read {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before && this.activity.idle_after().is_some() {
                     this.activity.phase.store(READING_HEAD, Ordering::Relaxed);
                 }
                 Poll::Ready(this.watch.look(buf, before, &this.activity))
+            }
+            Poll::Pending if this.goes_to_rest(guard) => {
+                this.at_rest = true;
+                Poll::Ready(Ok(()))
             }
             Poll::Pending => {
                 // The beginning of this head came while an earlier request was being answered.
@@ -314,17 +374,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WorkerIo<S> {
         if this.replacement.is_some() {
             return this.poll_replacement(cx);
         }
-        let count = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+        let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Err(gone())) };
+        let count = ready!(Pin::new(inner).poll_write(cx, buf))?;
         this.note_written(count == buf.len());
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        match self.get_mut().inner.as_mut() {
+            Some(inner) => Pin::new(inner).poll_flush(cx),
+            None => Poll::Ready(Err(gone())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        match this.inner.as_mut().filter(|_| !this.at_rest) {
+            Some(inner) => Pin::new(inner).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_write_vectored(
@@ -337,14 +405,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WorkerIo<S> {
             let only = bufs.first().map_or(&[][..], |buf| &**buf);
             return Pin::new(this).poll_write(cx, only);
         }
-        let count = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
+        let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Err(gone())) };
+        let count = ready!(Pin::new(inner).poll_write_vectored(cx, bufs))?;
         let all: usize = bufs.iter().map(|buf| buf.len()).sum();
         this.note_written(count == all);
         Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 }
 

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 
 use super::*;
+use crate::proxy::rest::Awake;
 
 /// A connection whose bytes come in these pieces and then no more, without an end.
 struct Script {
@@ -25,7 +26,7 @@ struct Script {
 
 impl AsyncRead for Script {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some(mut piece) = self.pieces.pop_front() else { return Poll::Pending };
+        let Some(mut piece) = self.pieces.pop_front().filter(|piece| !piece.is_empty()) else { return Poll::Pending };
         if piece.len() > buf.remaining() {
             self.pieces.push_front(piece.split_off(buf.remaining()));
         }
@@ -75,7 +76,8 @@ fn serve<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Seen {
     let written = Rc::new(RefCell::new(Vec::new()));
     let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).map(<[u8]>::to_vec).collect();
     let activity = Activity::new();
-    let io = WorkerIo::new(Script { pieces, written: written.clone() }, activity.clone());
+    let script = Script { pieces, written: written.clone() };
+    let io = WorkerIo::new(script, Bytes::new(), activity.clone(), Awake::default().bed());
     let seen = Rc::new(RefCell::new(Seen::default()));
     let service = service_fn(|request: Request<Incoming>| {
         activity.request_begins();
@@ -100,6 +102,57 @@ fn serve<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Seen {
     seen.closed = closed;
     seen.written = String::from_utf8(written.take()).unwrap();
     seen
+}
+
+/// Serves a connection until it ends or has nothing to do, lets it rest, and says what was left of it.
+fn serve_and_rest(script: Script, first: &'static [u8], activity: &Arc<Activity>) -> Option<Script> {
+    let bed = Awake::default().bed();
+    let io = WorkerIo::new(script, Bytes::from_static(first), activity.clone(), bed.share());
+    let service = service_fn(|_: Request<Incoming>| {
+        activity.request_begins();
+        activity.answer_ends();
+        async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok")))) }
+    });
+    let mut connection = Box::pin(http1::Builder::new().half_close(false).serve_connection(TokioIo::new(io), service));
+    let mut context = Context::from_waker(Waker::noop());
+    if (0..20).any(|_| connection.as_mut().poll(&mut context).is_ready()) {
+        drop(connection);
+        return bed.take();
+    }
+    activity.let_rest();
+    let closed = (0..20).any(|_| connection.as_mut().poll(&mut context).is_ready());
+    drop(connection);
+    bed.take().filter(|_| closed)
+}
+
+#[test]
+fn an_idle_connection_rests_and_goes_on_where_it_was() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    let written = Rc::new(RefCell::new(Vec::new()));
+    let activity = Activity::new();
+    let piece = |text: &str| VecDeque::from([text.as_bytes().to_vec()]);
+    let script = Script { pieces: piece("GET /1 HTTP/1.1\r\nhost: a\r\n\r\n"), written: written.clone() };
+    let mut left = serve_and_rest(script, b"", &activity).unwrap();
+    assert!(written.borrow().ends_with(b"ok"), "the answer was written before");
+    left.pieces = piece("T /2 HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(serve_and_rest(left, b"GE", &activity).is_some());
+    assert_eq!(String::from_utf8(written.take()).unwrap().matches("HTTP/1.1 200 OK").count(), 2);
+}
+
+#[test]
+fn nothing_rests_that_is_under_way() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    for (text, why) in [
+        ("", "no request has come: a listener's look at the first bytes is cheaper"),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET", "a head has begun"),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na", "a body has begun"),
+    ] {
+        let pieces = VecDeque::from([text.as_bytes().to_vec()]);
+        let script = Script { pieces, written: Rc::default() };
+        assert!(serve_and_rest(script, b"", &Activity::new()).is_none(), "{why}");
+    }
 }
 
 fn every_split(bytes: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::model::{Client, Config, Credential, Proof, Route};
+use crate::config::model::{Client, Config, Credential, Proof, Route, Settings};
 use crate::snapshot::identity::IdentitySpec;
 
 /// Most names of one kind of change in the line; the numbers beside them are whole.
@@ -108,24 +108,8 @@ fn client_shape(client: &Client) -> (String, String) {
 
 /// What a route says, without where it stands in the file. Names nothing by index, because indexes move.
 fn route_shape(config: &Config, route: &Route) -> String {
-    let Route {
-        name: _,
-        span: _,
-        host,
-        path,
-        methods,
-        prefix,
-        listen,
-        upstream,
-        credentials,
-        tenant,
-        callers,
-        stand_in,
-        tls,
-        websocket,
-        timeouts,
-        limits,
-    } = route;
+    let Route { name: _, span: _, host, path, prefix, upstream, credentials, settings } = route;
+    let Settings { methods, listen, tenant, callers, stand_in, tls, websocket, timeouts, limits } = &**settings;
     let identity = IdentitySpec::of(tls, &config.trust);
     let clients = callers
         .clients

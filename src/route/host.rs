@@ -4,7 +4,9 @@
 //! each optionally with `:port`. Patterns are parsed when the configuration loads; [`super::table`]
 //! matches them.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// Longest host name in bytes (RFC 1035 section 2.3.4).
 pub const NAME_LIMIT: usize = 253;
@@ -14,8 +16,8 @@ pub const LABEL_LIMIT: usize = 63;
 /// The `host` of a route.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HostPattern {
-    /// Of an exact host lower case and in its one form.
-    text: Box<str>,
+    /// Of an exact host lower case and in its one form. Shared with the table of routes, whose key it is.
+    text: Arc<str>,
     /// Empty for an exact host.
     labels: Box<[Label]>,
     port: Option<u16>,
@@ -131,15 +133,20 @@ impl HostPattern {
         &self.text[..self.text.len() - self.port_text_len()]
     }
 
+    /// The text of the pattern, shared; [`Self::without_port`] is its beginning.
+    pub(super) fn shared_text(&self) -> Arc<str> {
+        self.text.clone()
+    }
+
     /// The port, where the pattern has one.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
     /// The same for two patterns that match the same hosts: captures and wildcards without their names.
-    pub fn shape(&self) -> String {
+    pub fn shape(&self) -> Cow<'_, str> {
         if self.is_exact() {
-            return self.text.to_string();
+            return Cow::Borrowed(&self.text);
         }
         let mut shape = String::with_capacity(self.text.len());
         for (index, label) in self.labels.iter().enumerate() {
@@ -159,7 +166,7 @@ impl HostPattern {
             shape.push(':');
             shape.push_str(&port.to_string());
         }
-        shape
+        Cow::Owned(shape)
     }
 
     /// The domain that all hosts of the pattern are in: the host itself, or what follows the last wildcard or capture.

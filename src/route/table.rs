@@ -4,7 +4,11 @@
 //! are looked up segment by segment from the longest. Order of specificity: exact host before wildcard
 //! or capture, then longest path, then methods given before not given. The host is chosen first, alone.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use http::Method;
 
@@ -28,7 +32,7 @@ pub struct Entry<'a> {
 /// A compiled set of routes; answers with their indexes.
 #[derive(Debug, Default)]
 pub struct Table {
-    exact: HashMap<Box<str>, Host>,
+    exact: HashMap<Name, Host>,
     patterns: HashMap<Box<str>, Vec<Pattern>>,
     prefixes: HashMap<Box<str>, usize>,
     longest_prefix: usize,
@@ -51,8 +55,22 @@ struct Pattern {
     host: Host,
 }
 
+/// An exact host without its port: the beginning of a pattern's text, shared with it.
+#[derive(Debug)]
+struct Name {
+    text: Arc<str>,
+    length: u16,
+}
+
+/// The routes of a host. Most hosts have one route for every path and method, which needs no memory of its own.
+#[derive(Debug)]
+enum Host {
+    One(Claim),
+    Many(Box<Paths>),
+}
+
 #[derive(Debug, Default)]
-struct Host {
+struct Paths {
     by_path: HashMap<Box<str>, Vec<Candidate>>,
     any_path: Vec<Candidate>,
     longest_path: usize,
@@ -60,8 +78,14 @@ struct Host {
 
 #[derive(Debug)]
 struct Candidate {
-    route: usize,
+    claim: Claim,
     methods: Option<Box<[Method]>>,
+}
+
+/// A route and the ports that it can be asked for on.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    route: u32,
     port: Option<u16>,
     upstream_port: u16,
 }
@@ -89,14 +113,18 @@ impl Default for Port {
 impl Table {
     /// Compiles routes; their order gives the indexes.
     pub fn build<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> Self {
+        let entries = entries.into_iter();
         let mut table = Self::default();
-        for (route, entry) in entries.into_iter().enumerate() {
+        table.exact.reserve(entries.size_hint().0);
+        for (route, entry) in entries.enumerate() {
             if let Some(prefix) = entry.prefix {
                 table.longest_prefix = table.longest_prefix.max(prefix.len());
                 table.prefixes.insert(prefix.into(), route);
             }
-            table.host_mut(entry.host).insert(route, &entry);
+            // A file of the size that is read has far fewer.
+            table.insert(u32::try_from(route).unwrap_or(u32::MAX), &entry);
         }
+        table.exact.shrink_to_fit();
         for hosts in table.patterns.values_mut() {
             hosts.sort_by(|a, b| {
                 let weight = |one: &Pattern| one.pattern.literal_bytes();
@@ -106,21 +134,24 @@ impl Table {
         table
     }
 
-    fn host_mut(&mut self, pattern: &HostPattern) -> &mut Host {
-        if let Some(name) = pattern.exact_name() {
-            return self.exact.entry(name.into()).or_default();
+    fn insert(&mut self, route: u32, entry: &Entry<'_>) {
+        let pattern = entry.host;
+        if let Some(name) = Name::of(pattern) {
+            match self.exact.entry(name) {
+                Place::Vacant(place) => drop(place.insert(Host::of(route, entry))),
+                Place::Occupied(mut host) => host.get_mut().insert(route, entry),
+            }
+            return;
         }
         let hosts = self.patterns.entry(pattern.literal_suffix().into()).or_default();
-        let at = match hosts.iter().position(|known| known.pattern == *pattern) {
-            Some(at) => at,
+        match hosts.iter_mut().find(|known| known.pattern == *pattern) {
+            Some(known) => known.host.insert(route, entry),
             None => {
                 // A port chooses among the routes of a host, as with exact hosts.
                 let shape = pattern.shape().split(':').next().unwrap_or_default().into();
-                hosts.push(Pattern { pattern: pattern.clone(), shape, host: Host::default() });
-                hosts.len() - 1
+                hosts.push(Pattern { pattern: pattern.clone(), shape, host: Host::of(route, entry) });
             }
-        };
-        &mut hosts[at].host
+        }
     }
 
     /// The route of a host (lower case, without port), path and method. The most specific host that fits is
@@ -168,10 +199,7 @@ impl Table {
         let starts = host.match_indices('.').map(|(i, _)| i + 1).chain(std::iter::once(host.len()));
         let patterns = starts.flat_map(|start| self.patterns.get(&host[start..]).into_iter().flatten());
         let patterns = patterns.filter(|one| one.pattern.matches(host, &mut Vec::new())).map(|one| &one.host);
-        exact.chain(patterns).any(|entry| {
-            let mut candidates = entry.by_path.values().flatten().chain(&entry.any_path);
-            candidates.any(|one| one.port.map_or(port == 443 || port == one.upstream_port, |only| only == port))
-        })
+        exact.chain(patterns).any(|host| host.takes_port(port))
     }
 
     /// The route whose `prefix` the path begins with, the longest, on a segment boundary, byte for byte.
@@ -181,14 +209,76 @@ impl Table {
     }
 }
 
+impl Name {
+    fn of(pattern: &HostPattern) -> Option<Self> {
+        let length = u16::try_from(pattern.exact_name()?.len()).ok()?;
+        Some(Self { text: pattern.shared_text(), length })
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.text[..usize::from(self.length)]
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<str>::borrow(self).hash(state);
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        Borrow::<str>::borrow(self) == Borrow::<str>::borrow(other)
+    }
+}
+
+impl Eq for Name {}
+
 impl Host {
-    fn insert(&mut self, route: usize, entry: &Entry<'_>) {
-        let candidate = Candidate {
-            route,
-            methods: entry.methods.map(Into::into),
-            port: entry.host.port(),
-            upstream_port: entry.upstream_port,
-        };
+    fn of(route: u32, entry: &Entry<'_>) -> Self {
+        if entry.methods.is_none() && matches!(entry.path, None | Some("/")) {
+            return Self::One(Claim::of(route, entry));
+        }
+        let mut paths = Paths::default();
+        paths.insert(route, entry);
+        Self::Many(Box::new(paths))
+    }
+
+    fn insert(&mut self, route: u32, entry: &Entry<'_>) {
+        match self {
+            Self::Many(paths) => paths.insert(route, entry),
+            Self::One(only) => {
+                let any_path = vec![Candidate { claim: *only, methods: None }];
+                let mut paths = Paths { any_path, ..Paths::default() };
+                paths.insert(route, entry);
+                *self = Self::Many(Box::new(paths));
+            }
+        }
+    }
+
+    fn find(&self, port: Port, path: &str, method: &Method) -> Option<usize> {
+        match self {
+            Self::One(claim) => claim.takes(port).then_some(claim.route as usize),
+            Self::Many(paths) => paths.find(port, path, method),
+        }
+    }
+
+    fn takes_port(&self, port: u16) -> bool {
+        match self {
+            Self::One(claim) => claim.takes_https(port),
+            Self::Many(paths) => {
+                let mut all = paths.by_path.values().flatten().chain(&paths.any_path);
+                all.any(|one| one.claim.takes_https(port))
+            }
+        }
+    }
+}
+
+impl Paths {
+    fn insert(&mut self, route: u32, entry: &Entry<'_>) {
+        let candidate = Candidate { claim: Claim::of(route, entry), methods: entry.methods.map(Into::into) };
         let list = match entry.path {
             None | Some("/") => &mut self.any_path,
             Some(path) => {
@@ -197,34 +287,48 @@ impl Host {
             }
         };
         // Those with a port first, then those with methods: the more specific are asked first.
-        let rank = |c: &Candidate| (c.port.is_none(), c.methods.is_none());
+        let rank = |c: &Candidate| (c.claim.port.is_none(), c.methods.is_none());
         let at = list.partition_point(|known| rank(known) <= rank(&candidate));
         list.insert(at, candidate);
     }
 
     fn find(&self, port: Port, path: &str, method: &Method) -> Option<usize> {
-        let longest = |list: &[Candidate]| list.iter().find(|c| c.accepts(port, method)).map(|c| c.route);
+        let first = |list: &[Candidate]| list.iter().find(|c| c.accepts(port, method)).map(|c| c.claim.route as usize);
         if !self.by_path.is_empty() {
             let found = boundaries(path, self.longest_path)
-                .find_map(|end| self.by_path.get(&path[..end]).and_then(|list| longest(list)));
+                .find_map(|end| self.by_path.get(&path[..end]).and_then(|list| first(list)));
             if found.is_some() {
                 return found;
             }
         }
-        longest(&self.any_path)
+        first(&self.any_path)
     }
 }
 
 impl Candidate {
     fn accepts(&self, port: Port, method: &Method) -> bool {
-        let port_fits = match (self.port, port) {
+        self.claim.takes(port) && self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    }
+}
+
+impl Claim {
+    fn of(route: u32, entry: &Entry<'_>) -> Self {
+        Self { route, port: entry.host.port(), upstream_port: entry.upstream_port }
+    }
+
+    fn takes(&self, port: Port) -> bool {
+        match (self.port, port) {
             (_, Port::Any) | (None, Port::Asked { named: None, .. }) => true,
             (Some(wanted), Port::Asked { named, .. }) => named == Some(wanted),
             (None, Port::Asked { named: Some(named), local }) => {
                 named == 80 || named == 443 || named == self.upstream_port || Some(named) == local
             }
-        };
-        port_fits && self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+        }
+    }
+
+    /// Whether it can be asked for on this port of `https`.
+    fn takes_https(&self, port: u16) -> bool {
+        self.port.map_or(port == 443 || port == self.upstream_port, |only| only == port)
     }
 }
 

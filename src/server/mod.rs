@@ -267,7 +267,7 @@ fn new_proxy(
     config: &Config,
     format: Format,
     metrics: Arc<Metrics>,
-    live: impl FnOnce(&Metrics) -> Live,
+    live: impl FnOnce(&Arc<Metrics>) -> Live,
 ) -> Result<Proxy, StartError> {
     let access = match config.log.access {
         false => None,

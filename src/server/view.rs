@@ -132,9 +132,9 @@ impl Source for View {
         let row = |(index, route): (usize, &Route)| RouteView {
             name: route.name.clone(),
             host: route.host.to_string(),
-            path: route.path.clone(),
+            path: route.path.as_deref().map(str::to_owned),
             methods: route.methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect()),
-            prefix: route.prefix.clone(),
+            prefix: route.prefix.as_deref().map(str::to_owned),
             listen: self.real_listen(route),
             upstream: route.upstream.url(route.host.without_port()),
             credentials: route.credentials.iter().map(|&index| config.credentials[index].name.clone()).collect(),
@@ -171,14 +171,14 @@ impl Source for View {
         metrics.in_flight.set(self.proxy.in_flight.used() as i64);
         metrics.worker_connections.set(self.proxy.connections.open() as i64);
         metrics.buffered_bytes.set(self.proxy.buffered.used() as i64);
-        for (index, route) in live.routes.iter().enumerate() {
-            let origin = live.last_origin(index);
+        for route in live.called() {
+            let origin = route.last_origin();
             let of = |count: fn(&Origin) -> usize| origin.as_deref().map_or(0, count) as i64;
             route.metrics.connections(PoolState::Connecting).set(of(Origin::connecting));
             route.metrics.connections(PoolState::Active).set(of(Origin::active));
             route.metrics.connections(PoolState::Idle).set(of(Origin::idle));
         }
-        metrics.text()
+        metrics.text(live.snapshot.plan.config.routes.iter().map(|route| route.name.as_str()))
     }
 
     fn admin_token(&self) -> AdminToken {

@@ -8,7 +8,6 @@ use crate::config::model::{AuthoritySource, Config, Intercept, Proof, Route};
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
-use crate::sign::Slot;
 
 /// A configuration made ready for requests.
 #[derive(Debug)]
@@ -32,8 +31,6 @@ pub struct Plan {
 pub struct RoutePlan {
     /// Index into [`Plan::identities`]; `None` for plain HTTP upstreams.
     pub identity: Option<usize>,
-    /// Every place that the route's credentials fill.
-    pub slots: Vec<Slot>,
     /// Whether a signature covers the body.
     pub needs_body: bool,
     /// Whether what a credential puts in depends on the request or its time.
@@ -117,7 +114,6 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
         route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), &route.name));
     RoutePlan {
         identity,
-        slots: signers().flat_map(|signer| signer.slots().iter().cloned()).collect(),
         needs_body: signers().any(|signer| signer.needs_body()),
         needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),

@@ -255,19 +255,17 @@ impl OneUse {
     /// Gives the connection back after the answer's end, if it can take another request.
     pub(super) fn give_back(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        // The end of the body may still be in the state machine: turn it once or twice without waiting.
+        // The end of the body may still be in the state machine: turn it once or twice without waiting. At least once,
+        // with a waker that does nothing: the library would else wake this task for the next request that it is given.
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..2 {
+            if connection.drive(&mut cx).is_ready() {
+                return;
+            }
             if connection.sender.is_ready() {
                 self.origin.put_idle(connection, self.unused_for);
                 return;
             }
-            if connection.drive(&mut cx).is_ready() {
-                return;
-            }
-        }
-        if connection.sender.is_ready() {
-            self.origin.put_idle(connection, self.unused_for);
         }
     }
 }

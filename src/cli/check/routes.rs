@@ -45,9 +45,9 @@ fn row(config: &Config, route: &Route) -> RouteRow {
     RouteRow {
         name: route.name.clone(),
         host: route.host.to_string(),
-        path: route.path.clone(),
+        path: route.path.as_deref().map(str::to_owned),
         methods: route.methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect()),
-        prefix: route.prefix.clone(),
+        prefix: route.prefix.as_deref().map(str::to_owned),
         listen: route.listen.as_ref().map(address),
         upstream: route.upstream.url(&name_of(&route.host)),
         credentials: credentials().map(|credential| credential.name.clone()).collect(),

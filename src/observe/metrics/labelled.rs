@@ -15,8 +15,8 @@ use super::credential::CredentialMetrics;
 use super::route::{PoolState, RouteMetrics};
 use crate::observe::outcome::Outcome;
 
-/// Written when a configuration is loaded, a row at a time: ten thousand routes must not cost ten thousand copies.
-/// Requests hold their rows and never come here.
+/// Written a row at a time: a route's when it is called for the first time, a credential's when it is loaded.
+/// Requests hold their rows and come here no more.
 pub(super) type Named<T> = RwLock<BTreeMap<Arc<str>, Arc<T>>>;
 
 pub(super) fn resolve<T>(map: &Named<T>, name: &str, make: impl Fn() -> T) -> Arc<T> {
@@ -41,6 +41,8 @@ pub(super) struct Labelled {
     version: &'static str,
     pub(super) routes: Named<RouteMetrics>,
     pub(super) unmatched: Arc<RouteMetrics>,
+    /// What a route shows that was never called.
+    uncalled: Arc<RouteMetrics>,
     pub(super) credentials: Named<CredentialMetrics>,
     pub(super) watching_events: Gauge,
     pub(super) watching_poll: Gauge,
@@ -54,6 +56,7 @@ impl Labelled {
             version,
             routes: RwLock::default(),
             unmatched: Arc::new(RouteMetrics::new()),
+            uncalled: Arc::new(RouteMetrics::new()),
             credentials: RwLock::default(),
             watching_events: Gauge::default(),
             watching_poll: Gauge::default(),
@@ -62,9 +65,10 @@ impl Labelled {
         }
     }
 
-    fn encode_routes(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let routes = rows(&self.routes);
-        let named = || routes.iter().map(|(name, route)| (&**name, route));
+    fn encode_routes(&self, encoder: &mut DescriptorEncoder<'_>, routes: &[Box<str>]) -> std::fmt::Result {
+        let called = rows(&self.routes);
+        let row = |name| called.get(name).unwrap_or(&self.uncalled);
+        let named = || routes.iter().map(|name| (&**name, row(&**name)));
         let all = || named().chain([("", &self.unmatched)]);
 
         let mut family = counter(encoder, "countersign_requests", "Requests by route and how they ended")?;
@@ -147,11 +151,19 @@ impl Labelled {
     }
 }
 
-impl Collector for Labelled {
+/// Everything that has labels, for these routes.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) labelled: Arc<Labelled>,
+    /// Every configured route, sorted.
+    pub(super) routes: Vec<Box<str>>,
+}
+
+impl Collector for Rows {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        self.encode_routes(&mut encoder)?;
-        self.encode_credentials(&mut encoder)?;
-        self.encode_process_wide(&mut encoder)
+        self.labelled.encode_routes(&mut encoder, &self.routes)?;
+        self.labelled.encode_credentials(&mut encoder)?;
+        self.labelled.encode_process_wide(&mut encoder)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The metrics of the process, in Prometheus text (format 0.0.4).
 //!
-//! [`Metrics`] is made once and lives as long as the process. What belongs to a route or a credential is
-//! resolved when a snapshot is built ([`Metrics::route`], [`Metrics::credential`]); the request path then
-//! touches atomics only. [`Metrics::retain`] forgets what a reload removed. No label is by tenant.
-//! The admin listener reads [`Metrics::text`].
+//! [`Metrics`] is made once and lives as long as the process. What belongs to a route is made when it is called for
+//! the first time ([`Metrics::route`]), so that ten thousand routes cost what is called of them; what belongs to a
+//! credential when a snapshot is built ([`Metrics::credential`]). From then on the request path touches atomics only.
+//! [`Metrics::retain`] forgets what a reload removed. No label is by tenant. The admin listener reads [`Metrics::text`].
 
 pub mod credential;
 pub mod histogram;
@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 pub use credential::{CredentialMetrics, Reload};
 pub use route::{PoolState, RouteMetrics};
 
-use self::labelled::{Labelled, keep, resolve};
+use self::labelled::{Labelled, Rows, keep, resolve};
 use crate::clock::Timestamp;
 
 /// What [`Metrics::text`] is to be served as.
@@ -57,19 +57,20 @@ pub struct Metrics {
     pub access_lines_dropped: Counter,
     registry: Registry,
     labelled: Arc<Labelled>,
+    started: Timestamp,
 }
 
 impl Metrics {
     /// Metrics of a process of this version that started at `started`.
     pub fn new(version: &'static str, started: Timestamp) -> Self {
-        let labelled = Arc::new(Labelled::new(version));
         let mut metrics = Self {
             in_flight: Gauge::default(),
             worker_connections: Gauge::default(),
             buffered_bytes: Gauge::default(),
             access_lines_dropped: Counter::default(),
             registry: Registry::default(),
-            labelled: labelled.clone(),
+            labelled: Arc::new(Labelled::new(version)),
+            started,
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -92,8 +93,6 @@ impl Metrics {
             "Access lines lost because standard error did not take them in time",
             metrics.access_lines_dropped.clone(),
         );
-        registry.register_collector(Box::new(labelled));
-        registry.register_collector(Box::new(process::Process { started }));
         metrics
     }
 
@@ -133,11 +132,19 @@ impl Metrics {
         };
     }
 
-    /// Everything in Prometheus text, to be served as [`CONTENT_TYPE`].
-    pub fn text(&self) -> String {
+    /// Everything in Prometheus text, to be served as [`CONTENT_TYPE`]. `routes` are those that are configured: each
+    /// has its rows, called or not, and no other has.
+    pub fn text<'r>(&self, routes: impl IntoIterator<Item = &'r str>) -> String {
+        let mut routes: Vec<Box<str>> = routes.into_iter().map(Into::into).collect();
+        routes.sort_unstable();
+        let mut rows = Registry::default();
+        rows.register_collector(Box::new(Rows { labelled: self.labelled.clone(), routes }));
+        rows.register_collector(Box::new(process::Process { started: self.started }));
         let mut text = String::with_capacity(16 * 1024);
         // Writing to a String cannot fail; what a collector could not say is left out.
-        let _ = prometheus_client::encoding::text::encode_registry(&mut text, &self.registry);
+        for registry in [&self.registry, &rows] {
+            let _ = prometheus_client::encoding::text::encode_registry(&mut text, registry);
+        }
         classic(&text)
     }
 }

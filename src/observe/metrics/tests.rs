@@ -21,9 +21,8 @@ fn counters_have_the_exact_names_of_the_reference() {
     route.count(Outcome::Success);
     route.count(Outcome::UpstreamTimeout);
     metrics.unmatched().count(Outcome::NoRoute);
-    metrics.route("quiet");
     metrics.access_lines_dropped.inc();
-    let text = metrics.text();
+    let text = metrics.text(["quiet", "orders"]);
     assert_eq!(
         rows(&text, "countersign_requests_total"),
         [
@@ -42,9 +41,9 @@ fn counters_have_the_exact_names_of_the_reference() {
 #[test]
 fn the_text_is_what_classic_parsers_take() {
     let metrics = metrics();
-    metrics.route("a");
+    metrics.route("a").count(Outcome::Success);
     metrics.credential("b").refused("empty");
-    let text = metrics.text();
+    let text = metrics.text(["a", "never-called"]);
     assert!(text.ends_with('\n'));
     let mut kinds = std::collections::HashMap::new();
     for line in text.lines() {
@@ -68,7 +67,7 @@ fn a_histogram_counts_at_its_bounds() {
     route.proxy_time.observe(Duration::from_micros(50));
     route.proxy_time.observe(Duration::from_nanos(50_001));
     route.proxy_time.observe(Duration::from_secs(3));
-    let text = metrics.text();
+    let text = metrics.text(["r"]);
     let bucket = |bound: f64| {
         let wanted = |row: &&str| {
             let le = row.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
@@ -92,7 +91,7 @@ fn credentials_show_health_and_vanish_when_they_are_removed() {
     key.mark_stale();
     let identity = metrics.credential("route:orders/client_cert");
     identity.set_not_after(Some(Timestamp::from_seconds(200)));
-    let text = metrics.text();
+    let text = metrics.text([]);
     for row in [
         "countersign_secret_reloads_total{credential=\"partner-key\",result=\"ok\",reason=\"\"} 1",
         "countersign_secret_reloads_total{credential=\"partner-key\",result=\"error\",reason=\"empty\"} 1",
@@ -106,7 +105,7 @@ fn credentials_show_health_and_vanish_when_they_are_removed() {
     assert!(Arc::ptr_eq(&key, &metrics.credential("partner-key")));
 
     metrics.retain(|_| true, |name| name != "partner-key");
-    let text = metrics.text();
+    let text = metrics.text([]);
     assert!(!text.contains("partner-key") && text.contains("route:orders/client_cert"));
 }
 
@@ -116,7 +115,9 @@ fn removed_routes_vanish_and_pools_have_their_states() {
     metrics.route("old").count(Outcome::Success);
     metrics.route("new").connections(PoolState::Idle).set(3);
     metrics.retain(|name| name == "new", |_| true);
-    let text = metrics.text();
+    // An old request that ends after the reload makes its row again; it shows only while the route is configured.
+    metrics.route("old").count(Outcome::Success);
+    let text = metrics.text(["new"]);
     assert!(!text.contains("\"old\""));
     assert!(text.contains("countersign_upstream_connections{route=\"new\",state=\"idle\"} 3\n"));
 }
@@ -126,7 +127,7 @@ fn process_wide_metrics_are_there() {
     let metrics = metrics();
     metrics.set_watch_mode(WatchMode::Poll);
     metrics.config_reloaded(ConfigReload::Error);
-    let text = metrics.text();
+    let text = metrics.text([]);
     for row in [
         "countersign_watch_mode{mode=\"events\"} 0",
         "countersign_watch_mode{mode=\"poll\"} 1",
@@ -143,5 +144,27 @@ fn process_wide_metrics_are_there() {
 fn a_label_cannot_break_its_line() {
     let metrics = metrics();
     metrics.route("a\"b\\c\nd").count(Outcome::Success);
-    assert!(metrics.text().contains("{route=\"a\\\"b\\\\c\\nd\",outcome=\"2xx\"} 1\n"));
+    assert!(metrics.text(["a\"b\\c\nd"]).contains("{route=\"a\\\"b\\\\c\\nd\",outcome=\"2xx\"} 1\n"));
+}
+
+#[test]
+fn a_route_that_was_never_called_shows_the_rows_of_one_that_was_at_zero() {
+    let metrics = metrics();
+    metrics.route("b");
+    let text = metrics.text(["c", "b", "a"]);
+    let of = |route: &str| -> Vec<String> {
+        let label = format!("route=\"{route}\"");
+        text.lines().filter(|line| line.contains(&label)).map(|line| line.replace(&label, "")).collect()
+    };
+    // One of the counter, 14 buckets, sum and count of each of two histograms, three states of connections.
+    assert_eq!(of("b").len(), 1 + 2 * 16 + 3, "{text}");
+    assert_eq!(of("a"), of("b"));
+    assert_eq!(of("c"), of("b"));
+    let first = |route: &str| text.find(&format!("requests_total{{route=\"{route}\"")).unwrap();
+    assert!(first("a") < first("b") && first("b") < first("c"));
+
+    metrics.route("a").count(Outcome::Success);
+    let text = metrics.text(["c", "b", "a"]);
+    assert!(text.contains("countersign_requests_total{route=\"a\",outcome=\"2xx\"} 1\n"));
+    assert!(text.contains("countersign_requests_total{route=\"c\",outcome=\"2xx\"} 0\n"));
 }

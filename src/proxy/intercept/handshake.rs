@@ -98,7 +98,7 @@ fn leaf(proxy: &Proxy, host: &str) -> Result<Arc<ServerConfig>, Refused> {
 /// The connection below the guard and HTTP, and what HTTP had read of it already.
 fn below_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(upgraded: Upgraded) -> Option<(Bytes, S)> {
     let parts = upgraded.downcast::<TokioIo<WorkerIo<S>>>().ok()?;
-    Some((parts.read_buf, parts.io.into_inner().into_inner()))
+    Some((parts.read_buf, parts.io.into_inner().into_inner()?))
 }
 
 async fn handshake(
