@@ -17,7 +17,7 @@ pub struct FromWorker {
     incoming: Incoming,
     end: End,
     /// Was taken already and comes once more.
-    first: Option<Frame<Bytes>>,
+    first: Option<Box<Frame<Bytes>>>,
 }
 
 /// What says that a body is whole.
@@ -38,7 +38,7 @@ impl FromWorker {
 
     /// Puts a part back that was the first to be taken.
     pub fn put_back(&mut self, first: Frame<Bytes>) {
-        self.first = Some(first);
+        self.first = Some(Box::new(first));
     }
 }
 
@@ -49,7 +49,7 @@ impl Body for FromWorker {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WorkerBodyError>>> {
         let this = self.get_mut();
         if let Some(first) = this.first.take() {
-            return Poll::Ready(Some(Ok(first)));
+            return Poll::Ready(Some(Ok(*first)));
         }
         Poll::Ready(match ready!(Pin::new(&mut this.incoming).poll_frame(cx)) {
             Some(frame) => Some(frame.map_err(|_| WorkerBodyError)),
@@ -64,7 +64,7 @@ impl Body for FromWorker {
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.incoming.size_hint();
-        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        let first = self.first.as_deref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
         let mut hint = SizeHint::new();
         if let Some(upper) = rest.upper() {
             hint.set_upper(upper + first);
