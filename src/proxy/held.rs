@@ -2,11 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame};
 
 use super::failure::{Failure, Then};
 use super::gate::Share;
 use crate::observe::Outcome;
+use crate::upstream::from_worker::FromWorker;
 
 /// Memory set aside before the first byte of a body came, at most.
 const FIRST_PIECE: usize = 64 * 1024;
@@ -43,7 +44,7 @@ impl Bound {
 
 /// Reads a body to its end, at most what `bound` allows; `share` of the common budget grows with it.
 pub async fn hold(
-    mut body: Incoming,
+    mut body: FromWorker,
     bound: Bound,
     mut share: Share,
     silence: Option<std::time::Duration>,
@@ -73,11 +74,22 @@ pub fn overloaded() -> Failure {
     Failure { then: Then::Close, ..Failure::overloaded("all held bodies together have reached limits.buffered") }
 }
 
+/// Whether a body has any content, found by waiting for the first of it, which stays there.
+pub(super) async fn has_content(body: &mut FromWorker, silence: Option<std::time::Duration>) -> Result<bool, Failure> {
+    while let Some(frame) = next_frame(body, silence).await? {
+        if frame.data_ref().is_none_or(|data| !data.is_empty()) {
+            body.put_back(frame);
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The next part of a body, within the silence that its route allows.
 pub(super) async fn next_frame(
-    body: &mut Incoming,
+    body: &mut FromWorker,
     silence: Option<std::time::Duration>,
-) -> Result<Option<hyper::body::Frame<Bytes>>, Failure> {
+) -> Result<Option<Frame<Bytes>>, Failure> {
     let frame = match silence {
         None => body.frame().await,
         Some(limit) => tokio::time::timeout(limit, body.frame())

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, UPGRADE, VIA};
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use super::answer::WorkerAnswer;
 use super::callers::Arrival;
 use super::failure::{Failure, Then};
 use super::gate::Share;
-use super::held::{Bound, Held, hold, overloaded};
+use super::held::{Bound, Held, has_content, hold, overloaded};
 use super::links::WayBack;
 use super::live::Live;
 use super::matching;
@@ -33,6 +33,7 @@ use crate::sign::seal::{Draft, Sealed, Step, Twins};
 use crate::snapshot::credential::Value;
 use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};
+use crate::upstream::from_worker::FromWorker;
 use crate::upstream::lease::{Answer, Patience};
 use crate::upstream::pool::{Freshness, Origin};
 
@@ -45,6 +46,7 @@ const JOB_LIMIT: usize = 128;
 pub async fn answer(proxy: &Arc<Proxy>, arrival: &Arrival, request: Request<Incoming>) -> Response<WorkerAnswer> {
     let live = proxy.live.load_full();
     let (parts, body) = request.into_parts();
+    let body = FromWorker::new(body, parts.version);
     let mut tally = Box::new(Tally::start(proxy.clone(), live.clone(), &parts.method, &parts.uri));
     match pass(proxy, &live, arrival, parts, body, &mut tally).await {
         Ok((answer, Some(handshake))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -80,7 +82,7 @@ async fn pass(
     live: &Live,
     arrival: &Arrival,
     mut parts: Parts,
-    body: Incoming,
+    body: FromWorker,
     tally: &mut Tally,
 ) -> Result<(Answer, Option<Handshake>), OwnAnswer> {
     let limits = &live.snapshot.plan.config.limits;
@@ -159,7 +161,7 @@ async fn take_body(
     live: &Live,
     ready: &Ready<'_>,
     draft: &mut Draft,
-    (body, asking): (Incoming, Asking),
+    (mut body, asking): (FromWorker, Asking),
     tally: &Tally,
 ) -> Result<Outgoing, Failure> {
     let limits = &ready.route.limits;
@@ -184,9 +186,16 @@ async fn take_body(
         }
         return Ok(Outgoing::Held(held));
     }
-    if body.is_end_stream() {
+    let bare = length.is_none() && matches!(draft.method, Method::GET | Method::HEAD);
+    let is_empty = body.is_end_stream()
+        || (bare && asking == Asking::NotNeeded && !has_content(&mut body, ready.route.timeouts.body).await?);
+    if is_empty {
         tally.progress.finish();
         return Ok(Outgoing::Streamed(RequestBody::Empty));
+    }
+    if bare {
+        // With these methods the library sends a body of unknown length only where it is told to.
+        draft.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let streamed = Streamed::new(body, tally.progress.clone(), limits.request_body);
     let mut streamed = streamed.without_trailers(ready.filled_headers()).repeatable(again(proxy, ready));

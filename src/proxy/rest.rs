@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::registry::Ending;
 
@@ -69,8 +69,9 @@ impl<S> Drop for Place<S> {
     }
 }
 
-/// Waits for the next bytes of a connection. Nothing where it ends or is told to.
-pub async fn until_read<S: AsyncRead + Unpin>(mut stream: S, ending: &Ending) -> Option<(S, Bytes)> {
+/// Waits for the next bytes of a connection. Nothing where it ends or is told to; it is shut down then, as far as that
+/// takes no waiting: TLS says that nothing is cut off.
+pub async fn until_read<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, ending: &Ending) -> Option<(S, Bytes)> {
     let mut first = [0; FIRST_READ];
     let count = poll_fn(|cx| {
         ending.wake_with(cx.waker());
@@ -80,14 +81,20 @@ pub async fn until_read<S: AsyncRead + Unpin>(mut stream: S, ending: &Ending) ->
         let mut buf = ReadBuf::new(&mut first);
         Pin::new(&mut stream).poll_read(cx, &mut buf).map(|read| read.ok().map(|()| buf.filled().len()))
     })
-    .await?;
-    (count > 0).then(|| (stream, Bytes::copy_from_slice(&first[..count])))
+    .await;
+    match count {
+        Some(count @ 1..) => Some((stream, Bytes::copy_from_slice(&first[..count]))),
+        _ => {
+            let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut stream).poll_shutdown(cx).is_ready())).await;
+            None
+        }
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use tokio::io::{AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
     use crate::proxy::registry::Registry;
@@ -105,6 +112,17 @@ mod tests {
         drop(half);
         assert_eq!(one_more.take(), Some(7));
         assert!(!beds[0].is_wanted());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_told_to_end_at_rest_is_shut_down() {
+        let registry = Registry::default();
+        let ending = registry.add(Activity::new());
+        let (mut worker, mut proxy) = duplex(64);
+        registry.drain();
+        // Lent, so that it is not the drop that ends it.
+        assert!(until_read(&mut proxy, &ending).await.is_none());
+        assert_eq!(worker.read(&mut [0]).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA};
 use http::request::Parts;
 use http::{HeaderValue, Response};
-use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::callers;
@@ -20,6 +19,7 @@ use crate::observe::Outcome;
 use crate::route::tenant::placeholder;
 use crate::sign::spoken::{authorizations, query_values};
 use crate::snapshot::plan::Plan;
+use crate::upstream::from_worker::FromWorker;
 
 /// The largest token request that is read, in bytes; real ones have a few hundred.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -58,7 +58,7 @@ pub async fn answer(
     plan: &Plan,
     matched: &Matched<'_>,
     parts: &Parts,
-    body: Incoming,
+    body: FromWorker,
     tally: &mut Tally,
 ) -> OwnAnswer {
     match token(proxy, plan, matched, parts, body, tally).await {
@@ -76,7 +76,7 @@ async fn token(
     plan: &Plan,
     matched: &Matched<'_>,
     parts: &Parts,
-    body: Incoming,
+    body: FromWorker,
     tally: &mut Tally,
 ) -> Result<Response<Bytes>, Failure> {
     let route = &plan.config.routes[matched.route];
@@ -117,7 +117,7 @@ fn response(answer: &TokenAnswer<'_>) -> Response<Bytes> {
     response
 }
 
-async fn read(mut body: Incoming, route: &Route, share: &mut Share, tally: &Tally) -> Result<Vec<u8>, Failure> {
+async fn read(mut body: FromWorker, route: &Route, share: &mut Share, tally: &Tally) -> Result<Vec<u8>, Failure> {
     let mut whole = Vec::new();
     while let Some(frame) = next_frame(&mut body, route.timeouts.body).await? {
         let Ok(data) = frame.into_data() else { continue };

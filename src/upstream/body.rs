@@ -11,11 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::again::Again;
 use super::error::WorkerBody;
+use super::from_worker::FromWorker;
 use super::trailers;
 
 /// How long a body waits for an upstream that does not ask for it.
@@ -35,7 +35,7 @@ pub enum RequestBody {
 /// A worker's body with what others need to know about it.
 #[derive(Debug)]
 pub struct Streamed {
-    incoming: Incoming,
+    incoming: FromWorker,
     progress: Arc<Progress>,
     limit: u64,
     /// Names that no trailer may have.
@@ -132,7 +132,7 @@ pub struct WorkerBodyError;
 
 impl Streamed {
     /// Passes on at most `limit` bytes of `incoming`.
-    pub fn new(incoming: Incoming, progress: Arc<Progress>, limit: Option<u64>) -> Self {
+    pub fn new(incoming: FromWorker, progress: Arc<Progress>, limit: Option<u64>) -> Self {
         Self {
             incoming,
             progress,

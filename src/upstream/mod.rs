@@ -13,6 +13,7 @@ pub mod body;
 pub mod connect;
 pub mod egress;
 pub mod error;
+pub mod from_worker;
 mod http1;
 mod http2;
 pub mod lease;

@@ -14,6 +14,7 @@ mod streams;
 mod tenants;
 mod unix_socket;
 mod upgrades;
+mod whole_bodies;
 
 use crate::support::{Running, Setup, Upstream};
 
