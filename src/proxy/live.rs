@@ -106,7 +106,9 @@ impl Live {
             let (key, origin) = &**known;
             if key.identity == identity
                 && self.leads_as_now(key)
-                && (config.host.is_exact() || key_is_for(key, upstream_host, &config.tls, host))
+                // Where connections are moved, a pattern's host alone does not say which one is kept.
+                && (config.host.is_exact()
+                    || (self.connect_to.is_empty() && key_is_for(key, upstream_host, &config.tls, host)))
             {
                 return origin.clone();
             }
