@@ -22,7 +22,7 @@ pub struct Route {
     pub prefix: Option<Box<str>>,
     /// Where to connect.
     pub upstream: Upstream,
-    /// Indexes into [`Config::credentials`], in order; empty is `"none"`.
+    /// Indexes into [`Config::credentials`](super::model::Config::credentials), in order; empty is `"none"`.
     pub credentials: Indexes,
     /// Everything else.
     pub settings: Arc<Settings>,
