@@ -22,6 +22,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::client::{HTTP_1_1, HTTP_2};
 use super::identity::{Identity, Validity};
 use super::pem::{PrivateKey, bad};
 use super::provider;
@@ -37,8 +38,6 @@ pub(super) const CA_LIFE: i64 = 2 * 365 * DAY;
 const BACKDATED: i64 = 3600;
 /// TLS sessions that the configuration of one leaf keeps for resumption.
 const SESSIONS: usize = 32;
-/// How TLS names HTTP/2 (RFC 9113 section 3.2).
-pub const ALPN_HTTP2: &[u8] = b"h2";
 /// RFC 5280 appendix A, `ub-common-name`.
 const COMMON_NAME_LIMIT: usize = 64;
 
@@ -320,7 +319,7 @@ fn server_config(certified: CertifiedKey) -> Result<Arc<ServerConfig>, MintError
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     Ok(Arc::new(config))
 }

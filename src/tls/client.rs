@@ -16,7 +16,7 @@ const SESSIONS: usize = 64;
 /// HTTP/2 over TLS by ALPN (RFC 9113 section 3.1).
 pub const HTTP_2: &[u8] = b"h2";
 /// HTTP/1.1 by ALPN (RFC 7301 section 6).
-const HTTP_1_1: &[u8] = b"http/1.1";
+pub(super) const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// The oldest version of TLS that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -21,7 +21,7 @@ use crate::proxy::http2::opening::Protocol;
 use crate::proxy::matching::{Entry, EntryKind, Inside};
 use crate::proxy::registry::Ending;
 use crate::proxy::worker_io::WorkerIo;
-use crate::tls::ALPN_HTTP2;
+use crate::tls::HTTP_2;
 
 /// From the connection, or the 200 to CONNECT, to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ impl Refused {
 
 /// What is spoken inside: what was agreed on by ALPN (RFC 7301), and HTTP/1.1 where nothing was.
 pub fn protocol(tls: &Tls) -> Protocol {
-    if tls.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) { Protocol::Http2 } else { Protocol::Http1 }
+    if tls.get_ref().1.alpn_protocol() == Some(HTTP_2) { Protocol::Http2 } else { Protocol::Http1 }
 }
 
 /// TLS inside an accepted CONNECT.
