@@ -65,7 +65,14 @@ pub enum Then {
 impl Failure {
     /// A failure after which the connection stays usable.
     pub fn new(name: Outcome, detail: impl Into<String>) -> Self {
-        Self { name, detail: detail.into(), then: Then::KeepOpen, credential: None, challenge: Challenge::None, connection: None }
+        Self {
+            name,
+            detail: detail.into(),
+            then: Then::KeepOpen,
+            credential: None,
+            challenge: Challenge::None,
+            connection: None,
+        }
     }
 
     /// A request that cannot be understood safely; the connection is closed.

@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-use super::egress::egress;
 use super::failure::Failure;
 use super::gate::Gate;
 use super::gates::Gates;
 use super::ready::Ready;
 use crate::config::model::Authority;
+use crate::control::egress::egress;
 use crate::observe::metrics::{Metrics, PoolState, RouteMetrics};
 use crate::sign::target::Host;
 use crate::snapshot::Snapshot;

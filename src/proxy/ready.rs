@@ -15,9 +15,9 @@ use super::tokens::Obtained;
 use crate::clock::Timestamp;
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
-use crate::sign::{Signer, Slot};
 use crate::sign::seal::{Draft, Twins};
 use crate::sign::target::{Host, Target};
+use crate::sign::{Signer, Slot};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::identity::TlsClient;
@@ -87,8 +87,10 @@ pub fn prepare<'l>(
             continue;
         }
         if matches!(*credential.signer, Signer::Token(_)) {
-            let why = format!("credential {} has no token here", credential.name);
-            return Err(Failure::new(Outcome::CredentialUnavailable, why));
+            return Err(Failure {
+                credential: Some(credential.name.clone()),
+                ..Failure::new(Outcome::CredentialUnavailable, format!("credential {} has no token", credential.name))
+            });
         }
         let instance = credential.instance(value).map_err(|why| Failure::unavailable(&credential.name, &why))?;
         instance.value().map_err(|why| Failure::unavailable(&credential.name, &why))?;

@@ -94,9 +94,8 @@ async fn token(
     let random = super::random()?;
     let access_token = placeholder(tenant.as_deref(), half(&random, 0));
     let oauth = route.credentials.iter().find_map(|&index| plan.config.credentials[index].oauth.as_deref());
-    let refresh_token = oauth
-        .filter(|oauth| oauth.grant.needs_consent())
-        .map(|_| placeholder(tenant.as_deref(), half(&random, 16)));
+    let refresh_token =
+        oauth.filter(|oauth| oauth.grant.needs_consent()).map(|_| placeholder(tenant.as_deref(), half(&random, 16)));
     // A worker that still has its real secret writes it where a tenant may stand: such a name is not logged.
     if route.tenant != Some(TenantSource::Slot) {
         tally.tenant = tenant;
