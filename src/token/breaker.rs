@@ -74,3 +74,47 @@ impl Breaker {
         self.failures >= FAILURES && self.open_until.is_some_and(|until| until > now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_and_lets_one_call_try() {
+        let mut breaker = Breaker::default();
+        for _ in 0..FAILURES {
+            assert_eq!(breaker.ask(NOW, TIMEOUT), Leave::Go);
+            breaker.failed(NOW, 1.0);
+        }
+        assert!(breaker.is_open(NOW));
+        assert_eq!(breaker.ask(NOW, TIMEOUT), Leave::Wait(Duration::from_secs(1)));
+        let later = NOW.plus_seconds(1);
+        assert_eq!(breaker.ask(later, TIMEOUT), Leave::Go);
+        assert_eq!(breaker.ask(later, TIMEOUT), Leave::Wait(TIMEOUT), "one at a time");
+        breaker.not_made();
+        assert_eq!(breaker.ask(later, TIMEOUT), Leave::Go);
+        assert_eq!(breaker.ask(later.plus(TIMEOUT), TIMEOUT), Leave::Go, "the one before was lost");
+        breaker.failed(later, 1.0);
+        assert_eq!(breaker.ask(later, TIMEOUT), Leave::Wait(Duration::from_secs(2)));
+        breaker.answered();
+        assert_eq!(breaker.ask(later, TIMEOUT), Leave::Go);
+    }
+
+    #[test]
+    fn an_answer_between_keeps_it_closed_and_a_clock_set_back_opens_it() {
+        let mut breaker = Breaker::default();
+        for _ in 0..20 {
+            breaker.failed(NOW, 0.0);
+            breaker.answered();
+        }
+        assert_eq!(breaker.ask(NOW, TIMEOUT), Leave::Go);
+        for _ in 0..40 {
+            breaker.failed(NOW, 1.0);
+        }
+        assert_eq!(breaker.ask(NOW, TIMEOUT), Leave::Wait(OPEN_MAX));
+        assert_eq!(breaker.ask(NOW.plus_seconds(-3600), TIMEOUT), Leave::Go);
+    }
+}

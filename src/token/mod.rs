@@ -22,3 +22,12 @@ pub mod times;
 pub use event::{Event, EventKind};
 pub use grant::OAuth;
 pub use record::{ConnectionKey, Record};
+
+#[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod call_tests;
+#[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
+mod vectors;
