@@ -133,7 +133,12 @@ impl Store for Memory {
         ready(Ok(self.tables().connections.get(key).map(|kept| kept.record.clone())))
     }
 
-    fn list<'a>(&'a self, filter: &'a Filter, after: Option<&'a ConnectionKey>, limit: u32) -> Pending<'a, Vec<Record>> {
+    fn list<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<&'a ConnectionKey>,
+        limit: u32,
+    ) -> Pending<'a, Vec<Record>> {
         let tables = self.tables();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let records = tables.connections.range((from, Bound::Unbounded)).map(|(_, kept)| &kept.record);
@@ -163,7 +168,8 @@ impl Store for Memory {
         let tables = self.tables();
         let free = |r: &&Record| r.lease.as_ref().is_none_or(|lease| lease.until <= now);
         let records = tables.connections.values().map(|kept| &kept.record).filter(free);
-        let mut due: Vec<_> = records.filter_map(|r| Some((r.next_refresh_at.filter(|at| *at <= by)?, &r.key))).collect();
+        let mut due: Vec<_> =
+            records.filter_map(|r| Some((r.next_refresh_at.filter(|at| *at <= by)?, &r.key))).collect();
         due.sort();
         ready(Ok(due.into_iter().take(limit as usize).map(|(_, key)| key.clone()).collect()))
     }

@@ -205,7 +205,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// One record.
     fn load<'a>(&'a self, key: &'a ConnectionKey) -> Pending<'a, Option<Record>>;
     /// A page of records, ordered by credential and tenant, after one.
-    fn list<'a>(&'a self, filter: &'a Filter, after: Option<&'a ConnectionKey>, limit: u32) -> Pending<'a, Vec<Record>>;
+    fn list<'a>(&'a self, filter: &'a Filter, after: Option<&'a ConnectionKey>, limit: u32)
+    -> Pending<'a, Vec<Record>>;
     /// What was written since `since` (inclusive), oldest first. Those of one moment come together, so that a caller who
     /// goes on from the last moment gets on: `limit` may be passed by them. What was written in a long transaction may
     /// appear late.
@@ -224,7 +225,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Stores what came of a refresh; `version` is that of the claim, and moves by one. A lease that ran out and that nobody
     /// took still counts. A commit that was stored and is said again, because its answer was lost, is `Stored` once more
     /// and tells its events once. Events of this connection get its new version.
-    fn commit<'a>(&'a self, key: &'a ConnectionKey, version: u64, owner: &'a str, change: Change) -> Pending<'a, Committed>;
+    fn commit<'a>(
+        &'a self,
+        key: &'a ConnectionKey,
+        version: u64,
+        owner: &'a str,
+        change: Change,
+    ) -> Pending<'a, Committed>;
     /// Gives a lease and its intent back: the call was never sent. An earlier interruption stays.
     fn release<'a>(&'a self, key: &'a ConnectionKey, owner: &'a str) -> Pending<'a, ()>;
     /// Ends a connection, whatever its lease says: state, tokens wiped, version moved. The record before, if there was one;
