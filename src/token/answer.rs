@@ -281,11 +281,8 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// The value at a pointer of the configuration: a JSON pointer, or the name of a member. Empty is the whole document.
 fn at<'v>(document: &'v Value, pointer: &str) -> Option<&'v Value> {
-    let found = if pointer.is_empty() || pointer.starts_with('/') {
-        document.pointer(pointer)
-    } else {
-        document.get(pointer)
-    };
+    let found =
+        if pointer.is_empty() || pointer.starts_with('/') { document.pointer(pointer) } else { document.get(pointer) };
     found.filter(|value| !value.is_null())
 }
 

@@ -155,7 +155,8 @@ fn a_learned_host_is_a_host() {
     };
     assert_eq!(host("https://EU1.api.test/v2/").as_deref(), Some("eu1.api.test"));
     assert_eq!(host("na.api.test:8443").as_deref(), Some("na.api.test:8443"));
-    for bad in ["http://plain.test", "https://user@evil.test", "a b", "", "evil.test/..", "a..b", "x:99999", "-a.test"] {
+    for bad in ["http://plain.test", "https://user@evil.test", "a b", "", "evil.test/..", "a..b", "x:99999", "-a.test"]
+    {
         assert_eq!(host(bad), None, "{bad}");
     }
 }

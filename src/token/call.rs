@@ -330,7 +330,8 @@ pub(super) fn called(
     let url = endpoint.url.fill(value).map_err(|_| CallError::Url { key })?;
     let mut url = Zeroizing::new(url.split_once('#').map_or(url.as_str(), |(before, _)| before).to_owned());
     for (name, value) in query {
-        url.push(if url.contains('?') { '&' } else { '?' });
+        let joint = if url.contains('?') { '&' } else { '?' };
+        url.push(joint);
         url.push_str(&Zeroizing::new(encode::query_pair(name, value.as_bytes())));
     }
     if url.len() > URL_LIMIT {

@@ -15,28 +15,35 @@ fn input<'a>(oauth: &'a OAuth, fill: &'a dyn Fn(&str) -> Option<&'a str>) -> Cal
 }
 
 fn keys(more: Value) -> Value {
-    let mut keys = json!({ "grant": "client_credentials", "token_url": "https://as.test/token", "client_auth": "post" });
+    let mut keys =
+        json!({ "grant": "client_credentials", "token_url": "https://as.test/token", "client_auth": "post" });
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     keys
 }
 
 #[test]
 fn only_a_url_that_may_be_called_is_called() {
-    let fill = |name: &str| match name {
-        "tenant" => Some("evil.test/"),
-        "at" => Some("x@y"),
-        "good" => Some("acme"),
-        _ => None,
-    };
     let asked = |url: &str, insecure| {
+        let fill = |name: &str| match name {
+            "tenant" => Some("evil.test/"),
+            "at" => Some("x@y"),
+            "good" => Some("acme"),
+            _ => None,
+        };
         let mut oauth = oauth(&keys(json!({ "token_url": url })));
         oauth.token_url.insecure = insecure;
         token_request(&input(&oauth, &fill), &Ask::Client).map(|request| request.uri().to_string())
     };
     let bad = Err(CallError::Url { key: "token_url" });
     for url in [
-        "http://as.test/token", "https://{tenant}.as.test/token", "https://{at}/token", "https://user:pw@as.test/",
-        "ftp://as.test/", "/token", "https:///token", "as.test",
+        "http://as.test/token",
+        "https://{tenant}.as.test/token",
+        "https://{at}/token",
+        "https://user:pw@as.test/",
+        "ftp://as.test/",
+        "/token",
+        "https:///token",
+        "as.test",
     ] {
         assert_eq!(asked(url, Insecure::Refused), bad, "{url}");
     }
@@ -44,7 +51,10 @@ fn only_a_url_that_may_be_called_is_called() {
     for url in ["http://127.0.0.1:8080/t", "http://[::1]/t", "http://localhost/t", "https://acme.as.test/t"] {
         assert_eq!(asked(url, Insecure::Refused).unwrap(), url);
     }
-    assert_eq!(asked("https://{good}.as.test/{tenant}", Insecure::Refused).unwrap(), "https://acme.as.test/evil.test%2F");
+    assert_eq!(
+        asked("https://{good}.as.test/{tenant}", Insecure::Refused).unwrap(),
+        "https://acme.as.test/evil.test%2F"
+    );
     let missing = CallError::Variable { key: "token_url", variable: "nobody".to_owned() };
     assert_eq!(asked("https://{nobody}/", Insecure::Refused), Err(missing));
 }
@@ -52,7 +62,8 @@ fn only_a_url_that_may_be_called_is_called() {
 #[test]
 fn what_is_written_takes_the_place_of_what_is_usual() {
     let fill = |name: &str| (name == "tenant").then_some("m 1");
-    let more = json!({ "extra": { "grant_type": "own", "shop": "{tenant}" }, "scope": ["a", "b"], "scope_separator": "," });
+    let more =
+        json!({ "extra": { "grant_type": "own", "shop": "{tenant}" }, "scope": ["a", "b"], "scope_separator": "," });
     let oauth = oauth(&keys(more));
     let request = token_request(&input(&oauth, &fill), &Ask::Client).unwrap();
     let body = std::str::from_utf8(request.body()).unwrap();
@@ -84,8 +95,8 @@ fn every_secret_of_a_call_is_told_for_masking() {
 #[test]
 fn pkce_is_as_published() {
     let random = [
-        116, 24, 223, 180, 151, 153, 224, 37, 79, 250, 96, 125, 216, 173, 187, 186, 22, 212, 37, 77, 105, 214, 191, 240,
-        91, 88, 5, 88, 83, 132, 141, 121,
+        116, 24, 223, 180, 151, 153, 224, 37, 79, 250, 96, 125, 216, 173, 187, 186, 22, 212, 37, 77, 105, 214, 191,
+        240, 91, 88, 5, 88, 83, 132, 141, 121,
     ];
     assert_eq!(*verifier(&random), "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
     assert_eq!(challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");

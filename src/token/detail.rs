@@ -63,14 +63,8 @@ fn spellings(secret: &Zeroizing<String>) -> Vec<Zeroizing<String>> {
         how(secret.as_bytes(), &mut bytes);
         Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned())
     };
-    vec![
-        secret.clone(),
-        Zeroizing::new(plain(secret)),
-        spell(encode::url),
-        spell(encode::form),
-        spell(encode::json),
-    ]
-    .into_iter()
-    .filter(|spelled| !spelled.is_empty())
-    .collect()
+    vec![secret.clone(), Zeroizing::new(plain(secret)), spell(encode::url), spell(encode::form), spell(encode::json)]
+        .into_iter()
+        .filter(|spelled| !spelled.is_empty())
+        .collect()
 }

@@ -70,8 +70,5 @@ pub(super) fn http_date(value: &str) -> Option<Timestamp> {
 
 fn of(moment: jiff::Timestamp) -> Timestamp {
     let nanos = moment.as_nanosecond();
-    Timestamp {
-        seconds: nanos.div_euclid(1_000_000_000) as i64,
-        nanos: nanos.rem_euclid(1_000_000_000) as u32,
-    }
+    Timestamp { seconds: nanos.div_euclid(1_000_000_000) as i64, nanos: nanos.rem_euclid(1_000_000_000) as u32 }
 }

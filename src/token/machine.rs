@@ -237,14 +237,7 @@ pub fn after_interruption(attempt: Attempt) -> Attempt {
 }
 
 /// What to do after a call. `record` is what was claimed; `random` is from 0 to 1.
-pub fn after(
-    record: &Record,
-    oauth: &OAuth,
-    attempt: Attempt,
-    outcome: Outcome,
-    now: Timestamp,
-    random: f64,
-) -> Next {
+pub fn after(record: &Record, oauth: &OAuth, attempt: Attempt, outcome: Outcome, now: Timestamp, random: f64) -> Next {
     if record.state == State::Revoked {
         return Next::Discard;
     }
@@ -262,11 +255,9 @@ pub fn after(
                 at.passing(refusal.reason, refusal.detail, None)
             }
         },
-        Outcome::Lost(_) if attempt.turn == Turn::First => Next::Again(Attempt {
-            doubt: attempt.doubt.or(at.lost()),
-            turn: Turn::Second,
-            source: attempt.source,
-        }),
+        Outcome::Lost(_) if attempt.turn == Turn::First => {
+            Next::Again(Attempt { doubt: attempt.doubt.or(at.lost()), turn: Turn::Second, source: attempt.source })
+        }
         Outcome::Lost(reason) => at.passing(reason, Some("the answer was lost on its way, twice".to_owned()), None),
         Outcome::Unsent(reason) => at.passing(reason, None, None),
     }

@@ -12,8 +12,8 @@ use super::answer::{Class, Refusal};
 use super::event::EventKind;
 use super::grant::OAuth;
 use super::machine::{
-    Attempt, Change, Client, Need, Next, Outcome, Outside, RECHECK, Seed, Source, Step, Turn, after, after_interruption,
-    connected, due_on_use, held, need, template, usable_until,
+    Attempt, Change, Client, Need, Next, Outcome, Outside, RECHECK, Seed, Source, Step, Turn, after,
+    after_interruption, connected, due_on_use, held, need, template, usable_until,
 };
 use super::record::{ConnectionKey, LastRefresh, Reason, Record, State, TokenSet};
 use super::times::{self, RETRY_AFTER_MAX, Use, Window};
@@ -112,7 +112,8 @@ fn a_token_ends_before_its_end() {
 
 #[test]
 fn an_unused_connection_waits_for_its_use_or_its_refresh_token() {
-    let after = |tokens: &TokenSet, usage| times::next_refresh_in(tokens, usage, &policy(), NOW, 0.0).unwrap().as_secs();
+    let after =
+        |tokens: &TokenSet, usage| times::next_refresh_in(tokens, usage, &policy(), NOW, 0.0).unwrap().as_secs();
     let mut set = tokens(NOW, 3600, "a");
     assert_eq!((after(&set, Use::Active), after(&set, Use::Idle)), (2700, 604_800));
     set.refresh_expires_at = Some(NOW.plus_seconds(100_000));
@@ -186,7 +187,9 @@ fn the_client_is_not_the_merchant() {
 #[test]
 fn a_lost_answer_is_asked_for_once_more_and_named_when_it_was_the_last() {
     let (oauth, record) = (consent(), connection(&consent()));
-    let Next::Again(second) = after(&record, &oauth, STORED, Outcome::Lost(Reason::Timeout), NOW, 0.5) else { panic!() };
+    let Next::Again(second) = after(&record, &oauth, STORED, Outcome::Lost(Reason::Timeout), NOW, 0.5) else {
+        panic!()
+    };
     assert_eq!((second.source, second.doubt), (Source::Stored, Some(Reason::AnswerLost)));
     let change = step(after(&record, &oauth, second, dead(), NOW, 0.5)).change;
     assert_eq!((change.state, change.reason), (State::Reauthorize, Some(Reason::AnswerLost)));
@@ -336,7 +339,11 @@ enum Came {
 
 fn came() -> impl Strategy<Value = Came> {
     prop_oneof![
-        (-5i64..10_000, any::<bool>(), any::<bool>()).prop_map(|(life, refresh, end)| Came::Fresh { life, refresh, end }),
+        (-5i64..10_000, any::<bool>(), any::<bool>()).prop_map(|(life, refresh, end)| Came::Fresh {
+            life,
+            refresh,
+            end
+        }),
         (0u8..6, proptest::option::of(0u64..100_000)).prop_map(|(kind, asked)| Came::Refused(kind, asked)),
         Just(Came::Lost),
         Just(Came::Unsent),
@@ -444,18 +451,23 @@ impl World {
             _ => {
                 let pause = change.next_refresh_in;
                 let bad_seed = change.seed != record.seed && change.state == record.state;
-                prop_assert!(bad_seed || pause.is_some_and(|pause| {
-                    pause >= Duration::from_millis(100) && pause <= RETRY_AFTER_MAX
-                }), "{pause:?}");
+                prop_assert!(
+                    bad_seed
+                        || pause
+                            .is_some_and(|pause| { pause >= Duration::from_millis(100) && pause <= RETRY_AFTER_MAX }),
+                    "{pause:?}"
+                );
             }
         }
         for event in &change.events {
             prop_assert_eq!(event.version, record.version + 1);
         }
         let moved = change.state != record.state && change.state != State::Active;
-        prop_assert_eq!(change.events.iter().any(|event| {
-            matches!(event.kind, EventKind::Degraded | EventKind::Reauthorize)
-        }), moved, "every change of state is told, once");
+        prop_assert_eq!(
+            change.events.iter().any(|event| { matches!(event.kind, EventKind::Degraded | EventKind::Reauthorize) }),
+            moved,
+            "every change of state is told, once"
+        );
         Ok(())
     }
 

@@ -44,11 +44,13 @@ pub(super) fn policy() -> RefreshPolicy {
 
 /// A credential out of the keys of its table, as `docs/CONFIGURATION.md` spells them.
 pub(super) fn oauth(keys: &Value) -> OAuth {
-    let endpoint =
-        |key: &str| text(&keys[key]).map(|url| Endpoint { url: Fill::parse(url).unwrap(), insecure: Insecure::Refused });
+    let endpoint = |key: &str| {
+        text(&keys[key]).map(|url| Endpoint { url: Fill::parse(url).unwrap(), insecure: Insecure::Refused })
+    };
     let fills =
         |key: &str| pairs(&keys[key]).into_iter().map(|(name, value)| (name, Fill::parse(&value).unwrap())).collect();
-    let list = |key: &str| keys[key].as_array().into_iter().flatten().map(|one| text(one).unwrap().to_owned()).collect();
+    let list =
+        |key: &str| keys[key].as_array().into_iter().flatten().map(|one| text(one).unwrap().to_owned()).collect();
     let name = |text: &str| NamePattern::parse(text).unwrap();
     let grant = text(&keys["grant"]).unwrap();
     let auth = text(&keys["client_auth"]).unwrap_or("none");
@@ -206,8 +208,12 @@ fn answered(case: &Value) -> Result<(), String> {
         let name: HeaderName = text(&header[0]).unwrap().parse().unwrap();
         headers.append(name, HeaderValue::from_str(text(&header[1]).unwrap()).unwrap());
     }
-    let sent: Vec<Zeroizing<String>> =
-        case["sent"].as_array().into_iter().flatten().map(|one| Zeroizing::new(text(one).unwrap().to_owned())).collect();
+    let sent: Vec<Zeroizing<String>> = case["sent"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| Zeroizing::new(text(one).unwrap().to_owned()))
+        .collect();
     let answer = Answer {
         status: StatusCode::from_u16(told["status"].as_u64().unwrap() as u16).unwrap(),
         headers: &headers,
@@ -238,7 +244,8 @@ fn answered(case: &Value) -> Result<(), String> {
 }
 
 fn tokens_are(tokens: &TokenSet, expect: &Value) -> Result<(), String> {
-    let shown = |secret: &Option<SecretBytes>| secret.as_ref().map(|one| String::from_utf8(one.expose().into()).unwrap());
+    let shown =
+        |secret: &Option<SecretBytes>| secret.as_ref().map(|one| String::from_utf8(one.expose().into()).unwrap());
     let optional = |value: Option<String>| value.unwrap_or_else(|| "(none)".to_owned());
     let wanted = |key: &str| optional(text(&expect[key]).map(str::to_owned));
     let moment = |at: Option<Timestamp>| optional(at.map(|at| at.seconds.to_string()));
