@@ -133,8 +133,10 @@ fn plan_token(config: &Config, credential: &Credential, identities: &mut Identit
 
 fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> RoutePlan {
     let signers = || route.credentials.iter().filter_map(|&index| config.credentials.get(index)).map(|c| &c.signer);
-    let identity =
-        route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), owner_of_route(&route.name)));
+    let identity = route
+        .upstream
+        .tls
+        .then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), owner_of_route(&route.name)));
     RoutePlan {
         identity,
         needs_body: signers().any(|signer| signer.needs_body()),
