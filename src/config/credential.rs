@@ -70,7 +70,7 @@ pub(super) fn credentials(root: &Fields<'_, '_>, text: &str) -> Vec<Declared> {
 impl Declared {
     /// Moves every place by as much as the text that it is in stands behind the beginning of the file.
     pub(super) fn shift(&mut self, by: usize) {
-        for made in &mut self.made {
+        if let Some(made) = &mut self.made {
             let seed =
                 made.seed.iter_mut().flat_map(|seed| std::iter::once(&mut seed.span).chain(&mut seed.secret_spans));
             let tls =

@@ -237,7 +237,6 @@ fn needs(fields: &Fields<'_, '_>, grant: Option<Grant>) {
         ("refresh_token", !consent),
         ("authorize_url", !consent),
         ("redirect_url", !consent || !given("authorize_url")),
-        ("revoke_url", false),
     ];
     for (name, _) in unused.iter().filter(|(name, unused)| *unused && given(name)) {
         let (message, hint) = match *name {

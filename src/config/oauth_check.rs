@@ -63,7 +63,7 @@ fn taken(declared: &credential::Declared) -> Vec<(String, Span)> {
     let made = declared.made.iter().flat_map(|made| std::iter::once(made).chain(made.seed.as_deref()));
     let names = made.flat_map(|made| {
         let needs = made.signer.requirements().iter().zip(&made.secret_spans);
-        needs.flat_map(|(need, span)| need.pattern.variables().map(|name| (name.to_owned(), span.clone())))
+        needs.flat_map(|(need, span)| need.pattern.variables().map(move |name| (name.to_owned(), span.clone())))
     });
     holes.chain(names).collect()
 }
@@ -77,7 +77,7 @@ pub(super) fn sealed(state: &State, credentials: &[credential::Declared], mistak
     if let Some(declared) = credentials.iter().find(stores) {
         let message =
             format!("credential `{}` stores tokens, and [state] has no `key` to seal them with", declared.name.value);
-        let hint = "add key = \"state/key\" to [state], a file below [secrets] dir such as `openssl rand -base64 32` makes, or url = \"memory:\" to keep tokens no longer than the process";
+        let hint = "add key = \"state/key\" to [state], a file below [secrets] dir such as `openssl rand -hex 32` makes, or url = \"memory:\" to keep tokens no longer than the process";
         mistakes.hinted(declared.name.span.clone(), message, hint);
     }
 }

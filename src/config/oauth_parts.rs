@@ -62,7 +62,7 @@ pub(super) fn separator(fields: &Fields<'_, '_>) -> String {
 /// `scope`: a string that is split, or a list.
 pub(super) fn scope(fields: &Fields<'_, '_>, separator: &str) -> Vec<String> {
     let mistakes = fields.mistakes();
-    let texts = match fields.value("scope").map(|value| (value, value.get_ref())) {
+    let texts: Vec<Spanned<&str>> = match fields.value("scope").map(|value| (value, value.get_ref())) {
         None => return Vec::new(),
         Some((value, DeValue::String(text))) => {
             let split = text.split(if separator.is_empty() { " " } else { separator });
@@ -179,7 +179,7 @@ fn values(table: &Fields<'_, '_>) -> Vec<(String, String)> {
         }
         match value.get_ref() {
             DeValue::String(text) => {
-                let found = pointer(&Spanned { value: text, span: value.span() }, mistakes);
+                let found = pointer(&Spanned { value: &**text, span: value.span() }, mistakes);
                 all.extend(found.map(|pointer| (name.value.to_owned(), pointer)));
             }
             other => mistakes.hinted(
