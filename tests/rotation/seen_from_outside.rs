@@ -46,6 +46,16 @@ async fn an_identity_is_shown_under_its_route_with_its_end() {
     assert!(proxy.metric(series).await > 1.7e9);
 }
 
+#[tokio::test]
+async fn w16_the_time_of_loading_is_shown_in_seconds() {
+    let seconds = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let upstream = Upstream::ok().await;
+    let began = seconds().floor();
+    let proxy = bearer(&upstream).secret("partner/key", "good").start().await;
+    let loaded = proxy.metric("countersign_credential_loaded_timestamp_seconds{credential=\"k\"}").await;
+    assert!((began..=seconds()).contains(&loaded), "{loaded}");
+}
+
 const WAYS: [fn(&Path, &str); 3] = [
     |path, text| files::rename_over(path, text),
     |path, text| files::in_place(path, text),
