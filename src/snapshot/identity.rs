@@ -139,9 +139,9 @@ impl TlsClient {
     fn configs(&self) -> &Configs {
         match self.is_retired() {
             false => &self.live,
-            true => self
-                .unresumed
-                .get_or_init(|| Configs { both: tls::unresumed(&self.live.both), http1: OnceLock::new() }),
+            true => {
+                self.unresumed.get_or_init(|| Configs { both: tls::unresumed(&self.live.both), http1: OnceLock::new() })
+            }
         }
     }
 

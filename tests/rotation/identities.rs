@@ -203,8 +203,11 @@ async fn r55_a_service_account_token_rotates_and_the_authority_beside_it_retires
     ));
     // As the kubelet projects it: the token ends without a newline, the namespace is no business of ours.
     let write = |folder: &std::path::Path, token: &str| {
-        let files =
-            [("token", token.as_bytes()), ("ca.crt", ca.certificate().as_bytes()), ("namespace", b"default".as_slice())];
+        let files = [
+            ("token", token.as_bytes()),
+            ("ca.crt", ca.certificate().as_bytes()),
+            ("namespace", b"default".as_slice()),
+        ];
         Volume::new(&folder.join("account")).unwrap().write(&files).unwrap();
     };
     write(&setup.secrets_dir(), "header.first.signature");

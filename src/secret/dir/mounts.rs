@@ -43,8 +43,8 @@ impl Mounts {
     /// One line for each mount that will never change. Nothing where the kernel has no table.
     pub(super) fn remarks(&self) -> Vec<String> {
         let mut table = Vec::new();
-        let read = std::fs::File::open("/proc/self/mountinfo")
-            .and_then(|file| file.take(MAX_TABLE).read_to_end(&mut table));
+        let read =
+            std::fs::File::open("/proc/self/mountinfo").and_then(|file| file.take(MAX_TABLE).read_to_end(&mut table));
         match read {
             Ok(_) => self.remarks_by(&String::from_utf8_lossy(&table)),
             Err(_) => Vec::new(),
@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn a_remark_names_the_first_directory_on_the_mount_and_what_to_do() {
         let mut mounts = Mounts::default();
-        for (id, path) in [(Some(63), ""), (Some(64), "partner"), (Some(64), "partner/deep"), (Some(65), "vol"), (None, "x")]
+        for (id, path) in
+            [(Some(63), ""), (Some(64), "partner"), (Some(64), "partner/deep"), (Some(65), "vol"), (None, "x")]
         {
             mounts.add(id, path);
         }
