@@ -208,7 +208,7 @@ async fn r55_a_service_account_token_rotates_and_the_authority_beside_it_retires
             ("ca.crt", ca.certificate().as_bytes()),
             ("namespace", b"default".as_slice()),
         ];
-        Volume::new(&folder.join("account")).unwrap().write(&files).unwrap();
+        Volume::new(folder.join("account")).unwrap().write(&files).unwrap();
     };
     write(&setup.secrets_dir(), "header.first.signature");
     let proxy = setup.start().await;

@@ -1,16 +1,12 @@
 //! A request that began before its identity was replaced may still open a connection with the old one. It resumes no
 //! session of it: the handshake is a whole one, whatever protocol is spoken.
 
-use std::sync::Arc;
-
 use countersign::playground::certs::Pair;
 use countersign::playground::rotate::Volume;
 use h2::server::Builder;
-use tokio::sync::Notify;
 
 use crate::support::http2::{Exchange, Http2};
 use crate::support::pki::{self, Clients, server};
-use crate::support::upstream::OK;
 use crate::support::wait::until;
 use crate::support::worker::Worker;
 use crate::support::{Running, Setup, Upstream};
@@ -31,7 +27,7 @@ fn setup(url: &str, pool: &str) -> Setup {
 
 fn write(secrets: &std::path::Path, pair: &Pair) {
     let files = [("client.crt", pair.certificate.as_bytes()), ("client.key", pair.key.as_bytes())];
-    Volume::new(&secrets.join("tls")).unwrap().write(&files).unwrap();
+    Volume::new(secrets.join("tls")).unwrap().write(&files).unwrap();
 }
 
 async fn get(proxy: &Running) {
