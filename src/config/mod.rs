@@ -23,6 +23,7 @@ mod model_net;
 mod model_route;
 mod net;
 mod parts;
+mod plain;
 mod reference;
 mod route;
 mod route_callers;

@@ -15,7 +15,7 @@ use super::fields::{Fields, Mistakes};
 use super::model::Config;
 use super::route::Around;
 use super::sections::Taken;
-use super::{credential, keys, route, source};
+use super::{credential, keys, plain, route, source};
 
 /// Bytes from which on a file is read in parts.
 pub(super) const FROM: usize = 64 * 1024;
@@ -169,13 +169,18 @@ impl<'i> Parts<'i> {
         read: impl FnOnce(&Fields<'_, '_>, &str),
     ) -> Option<()> {
         let text = &self.text[part.clone()];
-        let (table, problems) = DeTable::parse_recoverable(text);
-        let table = table.get_ref();
-        if !problems.is_empty() || table.len() != 1 || !table.contains_key(key) {
+        let table = match plain::tree(text) {
+            Some(table) => table,
+            None => {
+                let (table, problems) = DeTable::parse_recoverable(text);
+                problems.is_empty().then(|| table.into_inner())?
+            }
+        };
+        if table.len() != 1 || !table.contains_key(key) {
             return None;
         }
-        source::mask_literals(table, mistakes);
-        read(&Fields::open(table, 0..0, &keys::ROOT, mistakes), text);
+        source::mask_literals(&table, mistakes);
+        read(&Fields::open(&table, 0..0, &keys::ROOT, mistakes), text);
         mistakes.is_empty().then_some(())
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! [`Reader`] keeps what it saw and tells what changed. `walk` goes through directories, `take`
 //! takes up what is found, `file` reads one file, `settle` says when a file may be read, `links` lists what must be watched,
-//! `start` has the remarks that are made once at start. Nothing here waits, watches or logs:
+//! `quiet` tells whether the first reading was left alone, `start` has the remarks that are made once at start. Nothing here waits, watches or logs:
 //! time comes in as an `Instant`, remarks go out as [`Warning`]s. Called by `secret::source`,
 //! and directly by `check`.
 
 mod file;
 mod links;
+mod quiet;
 mod settle;
 mod start;
 mod take;
@@ -112,6 +113,8 @@ pub struct Reader {
     /// The next scan takes names that it does not know as they are.
     all_at_once: bool,
     said: HashSet<Warning>,
+    /// Over the first reading.
+    quiet: Option<quiet::Quiet>,
     spare: walk::Spare,
     remarks: start::Remarks,
     #[cfg(test)]
@@ -185,6 +188,7 @@ impl Reader {
             gone_since: None,
             all_at_once: true,
             said: HashSet::new(),
+            quiet: None,
             spare: walk::Spare::default(),
             remarks: start::Remarks::default(),
             #[cfg(test)]

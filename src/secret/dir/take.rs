@@ -60,7 +60,7 @@ impl Pass<'_> {
             hook(&self.path);
         }
         self.out.opened += 1;
-        match read_file(fd, name, limit) {
+        match read_file(fd, name, limit, &mut self.reader.spare.content) {
             Read::Gone => Err(Torn),
             Read::Changing(stat) => {
                 self.wait(&stat, SETTLED);
