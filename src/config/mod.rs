@@ -141,7 +141,7 @@ fn read(
     let around =
         route::Around { folder, allow_remote: listen.allow_remote, credentials: &by_name, clients: &clients_by_name };
     let routes = match parts {
-        None => route::routes(&root, &around, &mut taken, &mut route::Shared::new(&around)),
+        None => route::routes(&root, &around, &mut taken, &mut route::Shared::new(&around, route::Places::Each)),
         Some(parts) => parts.routes(&around, &mut taken)?,
     };
     let playground = sections::playground(&root.table("playground"), &mut taken);

@@ -150,8 +150,9 @@ impl<'i> Parts<'i> {
         taken: &mut Taken,
     ) -> Option<()> {
         let mistakes = Mistakes::default();
-        let mut shared = route::Shared::new(around);
+        let mut shared = route::Shared::new(around, route::Places::First(0));
         parts.iter().try_for_each(|part| {
+            shared.moved(route::Places::First(part.start));
             self.part(part, "route", &mistakes, |root, _| {
                 let first = all.len();
                 all.append(&mut route::routes(root, around, taken, &mut shared));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::identity::IdentitySpec;
-use crate::config::model::{AuthoritySource, Config, Intercept, Proof, Route};
+use crate::config::model::{AuthoritySource, Config, Intercept, Proof, Route, Settings, Trust};
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
@@ -103,9 +103,20 @@ impl Plan {
 struct Identities {
     list: Vec<IdentitySpec>,
     index: HashMap<IdentitySpec, usize>,
+    /// The settings that were looked at last: routes share them.
+    last: Option<(Arc<Settings>, usize)>,
 }
 
 impl Identities {
+    fn of_route(&mut self, route: &Route, trust: &Trust) -> usize {
+        if let Some((_, index)) = self.last.as_ref().filter(|(settings, _)| Arc::ptr_eq(settings, &route.settings)) {
+            return *index;
+        }
+        let index = self.index_of(IdentitySpec::of(&route.tls, trust), &route.name);
+        self.last = Some((route.settings.clone(), index));
+        index
+    }
+
     fn index_of(&mut self, spec: IdentitySpec, route: &str) -> usize {
         if let Some(&index) = self.index.get(&spec) {
             return index;
@@ -119,8 +130,7 @@ impl Identities {
 
 fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> RoutePlan {
     let signers = || route.credentials.iter().filter_map(|&index| config.credentials.get(index)).map(|c| &c.signer);
-    let identity =
-        route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), &route.name));
+    let identity = route.upstream.tls.then(|| identities.of_route(route, &config.trust));
     RoutePlan {
         identity,
         needs_body: signers().any(|signer| signer.needs_body()),
