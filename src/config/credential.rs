@@ -323,6 +323,10 @@ pub(super) fn of_proxy(fields: &Fields<'_, '_>, name: &str, text: &str) -> Optio
 fn secret_spans(signer: &Signer, places: &Places, text: &str, fallback: &Span) -> Vec<Span> {
     let span = |place: &Place, pattern: &NamePattern| {
         let whole = places.get(place).cloned().unwrap_or_else(|| fallback.clone());
+        // A key of its own, in which nothing is to be looked for.
+        if matches!(place, Place::Secret | Place::Username | Place::Password) && places.contains_key(place) {
+            return whole;
+        }
         let needle = format!("secret:{pattern}");
         let inner = text.get(whole.clone()).and_then(|raw| raw.find(&needle));
         match inner {

@@ -35,9 +35,9 @@ use crate::reload::{self, Overrides, Reloader};
 use crate::secret::dir::Reader;
 use crate::secret::source::{Events, Settings, Source};
 use crate::secret::watch::Mode;
-use crate::snapshot::{FingerprintKey, Moment};
 use crate::snapshot::health::Problem;
 use crate::snapshot::plan::Plan;
+use crate::snapshot::{FingerprintKey, Moment};
 use crate::upstream::pool::Pool;
 use view::View;
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{FingerprintKey, Moment};
 use super::health::{Health, Problem};
+use super::{FingerprintKey, Moment};
 use crate::clock::Timestamp;
 use crate::config::model::{Credential as Config, OnMissing, Secrets};
 use crate::secret::name::{NamePattern, SecretName};
@@ -393,7 +393,8 @@ fn existing(signer: &Signer, variables: &[String], set: &SecretSet, before: Opti
     if variables.is_empty() {
         return vec!["".into()];
     }
-    let mut found: Vec<Box<str>> = before.iter().flat_map(|old| old.instances.each()).map(|(values, _)| values.into()).collect();
+    let mut found: Vec<Box<str>> =
+        before.iter().flat_map(|old| old.instances.each()).map(|(values, _)| values.into()).collect();
     // Patterns with all the variables say which instances exist.
     let whole = signer
         .requirements()

@@ -134,11 +134,7 @@ impl Metrics {
 
     /// Everything in Prometheus text, to be served as [`CONTENT_TYPE`]. `routes` are those that are configured: each
     /// has its rows, called or not, and no other has. So have `credentials`, as they are now.
-    pub fn text<'r>(
-        &self,
-        routes: impl IntoIterator<Item = &'r str>,
-        mut credentials: Vec<CredentialNow>,
-    ) -> String {
+    pub fn text<'r>(&self, routes: impl IntoIterator<Item = &'r str>, mut credentials: Vec<CredentialNow>) -> String {
         let mut routes: Vec<Box<str>> = routes.into_iter().map(Into::into).collect();
         routes.sort_unstable();
         let mut rows = Registry::default();

@@ -147,12 +147,7 @@ fn unlinked(before: &Stat, after: &Stat) -> bool {
 /// Least bytes that are taken for contents, of which most are short.
 const ROOM: usize = 1024;
 
-fn content(
-    file: &OwnedFd,
-    size: u64,
-    limit: u64,
-    buffer: &mut Zeroizing<Vec<u8>>,
-) -> Result<SecretBytes, BadReason> {
+fn content(file: &OwnedFd, size: u64, limit: u64, buffer: &mut Zeroizing<Vec<u8>>) -> Result<SecretBytes, BadReason> {
     if size > limit {
         return Err(BadReason::TooLarge { size, limit });
     }

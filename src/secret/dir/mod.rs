@@ -172,6 +172,15 @@ struct Put {
     content: Result<SecretBytes, BadReason>,
 }
 
+impl Known {
+    /// And the content.
+    fn of(put: Put, mark: u64) -> (Self, Result<SecretBytes, BadReason>) {
+        let Put { seen, born, limit, again, links, content } = put;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        (Self { seen, born, mark, links, limit, again }, content)
+    }
+}
+
 impl Reader {
     /// A reader that has read nothing yet. `dir` is used as it is given: make it absolute.
     pub fn new(dir: PathBuf, wanted: Wanted) -> Self {
@@ -242,19 +251,38 @@ impl Reader {
         Scan { set, unsettled, settles_in, moved: outcome.moved, warnings: fresh, opened: outcome.opened }
     }
 
+    /// Takes over what the first walk found, in one go; true when that is anything.
+    fn begin(&mut self, puts: Vec<(SecretName, Put)>) -> bool {
+        let mark = self.mark;
+        let mut files = HashMap::with_capacity(puts.len());
+        self.known.reserve(puts.len());
+        for (name, put) in puts {
+            let (known, content) = Known::of(put, mark);
+            let digest = file::digest(&content);
+            self.waiting.remove(&name);
+            self.known.insert(name.clone(), known);
+            files.insert(name, SecretFile { content, digest });
+        }
+        self.waiting.retain(|_, waiting| waiting.mark == mark);
+        self.files = Arc::new(files);
+        !self.files.is_empty()
+    }
+
     /// Takes over what a walk found; true when a content changed.
     fn apply(&mut self, puts: Vec<(SecretName, Put)>) -> bool {
         let mark = self.mark;
+        if self.files.is_empty() && self.known.is_empty() {
+            return self.begin(puts);
+        }
         let mut changed: Vec<(SecretName, Option<SecretFile>)> = Vec::new();
         for (name, put) in puts {
-            let digest = file::digest(&put.content);
+            let (known, content) = Known::of(put, mark);
+            let digest = file::digest(&content);
             if self.files.get(&name).is_none_or(|file| file.digest != digest) {
-                changed.push((name.clone(), Some(SecretFile { content: put.content, digest })));
+                changed.push((name.clone(), Some(SecretFile { content, digest })));
             }
             self.waiting.remove(&name);
-            let Put { seen, born, limit, again, links, .. } = put;
-            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            self.known.insert(name, Known { seen, born, mark, links, limit, again });
+            self.known.insert(name, known);
         }
         self.known.retain(|_, known| known.mark == mark);
         self.waiting.retain(|_, waiting| waiting.mark == mark);

@@ -16,8 +16,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::file::{Found, Inode, Stat, inode, other_kind, unreadable};
 use super::links::passed;
-use super::settle::{GONE, Hint, Via};
 use super::quiet;
+use super::settle::{GONE, Hint, Via};
 use super::{Depth, MAX_DEPTH, MAX_ENTRIES, Put, Reader, Warning};
 use crate::secret::name::SecretName;
 use crate::secret::value::BadReason;
