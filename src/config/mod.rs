@@ -160,6 +160,12 @@ fn read(
     let dns = intercept::dns(net::dns(&root.table("dns")), &listen, &root);
     check::kinds(&routes, &credentials, egress_credential.as_ref(), &admin, &trust, mistakes);
     intercept::kinds(intercept.as_ref(), &credentials, mistakes);
+    // What is collected keeps the room of what it is made of.
+    let credentials = credentials.into_iter().map(|c| c.made).chain(egress_credential.map(Some));
+    let mut credentials: Vec<_> = credentials.collect::<Option<_>>()?;
+    credentials.shrink_to_fit();
+    let mut routes: Vec<_> = routes.into_iter().map(|r| r.made).collect::<Option<_>>()?;
+    routes.shrink_to_fit();
     Some(Config {
         mark: 0,
         listen,
@@ -175,12 +181,8 @@ fn read(
         dns,
         egress,
         playground,
-        credentials: credentials
-            .into_iter()
-            .map(|c| c.made)
-            .chain(egress_credential.map(Some))
-            .collect::<Option<_>>()?,
+        credentials,
         clients: clients.into_iter().map(|c| c.made).collect::<Option<_>>()?,
-        routes: routes.into_iter().map(|r| r.made).collect::<Option<_>>()?,
+        routes,
     })
 }

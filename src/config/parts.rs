@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
+use memchr::memmem;
 use toml::de::DeTable;
 
 use super::fields::{Fields, Mistakes};
@@ -62,7 +63,7 @@ impl<'i> Parts<'i> {
         let mut parts = Self { text, credentials: Vec::new(), routes: Vec::new() };
         let mut rest = String::new();
         let (mut kind, mut begin, mut credential) = (Kind::Other, 0, "");
-        let tables = text.match_indices("\n[").map(|(at, _)| at + 1);
+        let tables = memmem::find_iter(text.as_bytes(), "\n[").map(|at| at + 1);
         for at in std::iter::once(0).filter(|_| text.starts_with('[')).chain(tables) {
             let line = &text[at..];
             let next = Kind::of(line);
@@ -123,7 +124,7 @@ impl<'i> Parts<'i> {
     /// their own: a start waits for this more than for anything else.
     pub(super) fn routes(&self, around: &Around<'_>, taken: &mut Taken) -> Option<Vec<route::Declared>> {
         let (first, second) = self.routes.split_at(self.routes.len() / 2);
-        let mut all = Vec::with_capacity(self.text.matches(ROUTE).count());
+        let mut all = Vec::with_capacity(memmem::find_iter(self.text.as_bytes(), ROUTE).count());
         let rest = std::thread::scope(|scope| {
             let other = std::thread::Builder::new()
                 .name("configuration".to_owned())

@@ -49,7 +49,7 @@ fn every_change_after_the_reading_is_heard() {
 
 #[test]
 fn a_change_between_listing_and_reading_is_heard() {
-    let mut volume = Volume::new();
+    let volume = Volume::new();
     volume.write("a", "1");
     let mut reader = Reader::new(volume.dir.clone(), wanted(&["a"]));
     let path = volume.path("a");
