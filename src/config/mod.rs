@@ -160,12 +160,6 @@ fn read(
     let dns = intercept::dns(net::dns(&root.table("dns")), &listen, &root);
     check::kinds(&routes, &credentials, egress_credential.as_ref(), &admin, &trust, mistakes);
     intercept::kinds(intercept.as_ref(), &credentials, mistakes);
-    // What is collected keeps the room of what it is made of.
-    let credentials = credentials.into_iter().map(|c| c.made).chain(egress_credential.map(Some));
-    let mut credentials: Vec<_> = credentials.collect::<Option<_>>()?;
-    credentials.shrink_to_fit();
-    let mut routes: Vec<_> = routes.into_iter().map(|r| r.made).collect::<Option<_>>()?;
-    routes.shrink_to_fit();
     Some(Config {
         mark: 0,
         listen,
@@ -181,8 +175,15 @@ fn read(
         dns,
         egress,
         playground,
-        credentials,
+        credentials: made(credentials.into_iter().map(|c| c.made).chain(egress_credential.map(Some)))?,
         clients: clients.into_iter().map(|c| c.made).collect::<Option<_>>()?,
-        routes,
+        routes: made(routes.into_iter().map(|r| r.made))?,
     })
+}
+
+/// All of them, where each could be made; without the room that a collection keeps of what it was made of.
+fn made<T>(all: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let mut all: Vec<T> = all.collect::<Option<_>>()?;
+    all.shrink_to_fit();
+    Some(all)
 }

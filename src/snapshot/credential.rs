@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::health::{Health, Problem};
-use super::{FingerprintKey, Moment};
+use super::{Fingerprint, Moment};
 use crate::clock::Timestamp;
 use crate::config::model::{Credential as Config, OnMissing, Secrets};
 use crate::secret::name::{NamePattern, SecretName};
@@ -87,7 +87,7 @@ pub struct Value {
     pub keys: Box<[Material]>,
     /// What the keys alone make, for schemes that cover nothing of the request.
     pub kept: Kept,
-    fingerprint_key: FingerprintKey,
+    fingerprint: Fingerprint,
     /// When it was read.
     pub loaded_at: Timestamp,
     /// The generation that brought it.
@@ -100,7 +100,7 @@ pub struct Value {
 impl Value {
     /// 8 hex digits that tell it apart and say nothing about it.
     pub fn fingerprint(&self) -> String {
-        self.fingerprint_key.of(&self.digest)
+        self.fingerprint.to_string()
     }
 }
 
@@ -319,7 +319,7 @@ impl Compiler<'_> {
         let value = Value {
             keys: keys.into(),
             kept: Kept::default(),
-            fingerprint_key: self.moment.fingerprint_key.clone(),
+            fingerprint: self.moment.fingerprint_key.of(&digest),
             loaded_at: self.moment.now,
             generation: self.set.generation,
             accepted: AtomicBool::new(false),

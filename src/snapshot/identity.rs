@@ -301,7 +301,7 @@ pub(super) fn half<T>(
             let part = Part {
                 health: Health::Ok,
                 bad: None,
-                fingerprint: Some(moment.fingerprint_key.of(&digest)),
+                fingerprint: Some(moment.fingerprint_key.of(&digest).to_string()),
                 loaded_at: Some(moment.now),
                 expires_at: expires(&value),
                 generation,

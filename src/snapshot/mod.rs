@@ -49,7 +49,7 @@ pub struct Moment {
     pub fingerprint_key: FingerprintKey,
 }
 
-/// Keys fingerprints; per process or from the state key. They are made when somebody looks.
+/// Keys fingerprints; per process or from the state key. Prepared once, as there may be 100 000 of them to make.
 #[derive(Clone)]
 pub struct FingerprintKey(Arc<keyed::Key>);
 
@@ -59,11 +59,21 @@ impl FingerprintKey {
         Self(Arc::new(keyed::Key::new(keyed::HMAC_SHA256, key)))
     }
 
-    /// 8 hex digits that tell values apart and say nothing about them.
-    pub fn of(&self, digest: &Digest) -> String {
+    /// Of what has this digest.
+    pub fn of(&self, digest: &Digest) -> Fingerprint {
         let mut out = [0; 4];
         out.copy_from_slice(&keyed::sign(&self.0, digest).as_ref()[..4]);
-        format!("{:08x}", u32::from_be_bytes(out))
+        Fingerprint(out)
+    }
+}
+
+/// 8 hex digits that tell values apart and say nothing about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 4]);
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
     }
 }
 
