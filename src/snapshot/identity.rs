@@ -207,7 +207,7 @@ impl IdentityState {
         set: &SecretSet,
         before: Option<&Arc<Self>>,
         on_missing: OnMissing,
-        moment: Moment,
+        moment: &Moment,
     ) -> Arc<Self> {
         let digest =
             |name: &Option<NamePattern>| name.as_ref().map_or_else(Digest::default, |name| set.digest(name.as_str()));
@@ -315,7 +315,7 @@ pub(super) fn half<T>(
     before: Option<(&Part, &Arc<T>)>,
     on_missing: OnMissing,
     generation: u64,
-    moment: Moment,
+    moment: &Moment,
     load: impl FnOnce(&NamePattern) -> Loaded<T>,
     expires: impl Fn(&T) -> Option<Timestamp>,
 ) -> (Option<Part>, Option<Arc<T>>) {
@@ -329,7 +329,7 @@ pub(super) fn half<T>(
             let part = Part {
                 health: Health::Ok,
                 bad: None,
-                fingerprint: Some(super::credential::fingerprint(&moment.fingerprint_key, &digest)),
+                fingerprint: Some(moment.fingerprint_key.of(&digest).to_string()),
                 loaded_at: Some(moment.now),
                 expires_at: expires(&value),
                 generation,
