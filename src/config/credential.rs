@@ -225,7 +225,7 @@ fn api_key(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     }
     let secret = secret?;
     let places = Places::from([(Place::Secret, secret.span)]);
-    Some((Signer::ApiKey(ApiKey::new(secret.value, slot?, prefix.value.to_owned())), places))
+    Some((Signer::ApiKey(Box::new(ApiKey::new(secret.value, slot?, prefix.value.to_owned()))), places))
 }
 
 pub(super) fn slot(place: &str, text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Slot> {
@@ -314,7 +314,7 @@ fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     };
     let password = fields.secret_only("password")?;
     places.insert(Place::Password, password.span);
-    Some((Signer::Basic(Basic::new(username?, password.value)), places))
+    Some((Signer::Basic(Box::new(Basic::new(username?, password.value))), places))
 }
 
 /// The `username` and `password` of a table that is no credential by itself, where it has them.
@@ -347,6 +347,10 @@ pub(super) fn of_proxy(fields: &Fields<'_, '_>, name: &str, text: &str) -> Optio
 fn secret_spans(signer: &Signer, places: &Places, text: &str, fallback: &Span) -> Vec<Span> {
     let span = |place: &Place, pattern: &NamePattern| {
         let whole = places.get(place).cloned().unwrap_or_else(|| fallback.clone());
+        // A key of its own, in which nothing is to be looked for.
+        if matches!(place, Place::Secret | Place::Username | Place::Password) && places.contains_key(place) {
+            return whole;
+        }
         let needle = format!("secret:{pattern}");
         let inner = text.get(whole.clone()).and_then(|raw| raw.find(&needle));
         match inner {

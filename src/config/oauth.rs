@@ -116,7 +116,7 @@ pub(super) fn oauth2(reader: &mut Reader<'_, '_, '_>) -> Option<Made> {
 /// The seed of a refresh token as a credential of its own.
 pub(super) fn seed(credential: &str, span: &Span, name: Spanned<NamePattern>) -> Credential {
     // A refresh token is sent in a parameter of this name: a text of any characters.
-    let signer = Signer::ApiKey(ApiKey::new(name.value, Slot::Query("refresh_token".to_owned()), String::new()));
+    let signer = Signer::ApiKey(Box::new(ApiKey::new(name.value, Slot::Query("refresh_token".to_owned()), String::new())));
     Credential::plain(format!("seed:{credential}"), span.clone(), signer, vec![name.span])
 }
 
