@@ -93,6 +93,7 @@ provider.use(async (context, next) => {
     pause = { before: Number(context.query.before), after: Number(context.query.after) };
     context.body = "";
   } else if (context.path === "/token") {
+    say({ event: "call" });
     await wait(pause.before);
     await next();
     await wait(pause.after);
