@@ -125,7 +125,7 @@ fn a_lease_ends_and_what_it_began_is_interrupted() {
         let began = interrupted.expect("the first was never finished");
         // Never sent: given back, and the old interruption stays.
         w.b.release(&key, "one").await.unwrap(); // not its own
-        assert!(matches!(w.b.claim(&template, known, "three", TERM).await.unwrap(), Claim::Held { .. }));
+        assert!(matches!(w.b.claim(&template, known, "other", TERM).await.unwrap(), Claim::Held { .. }));
         w.b.release(&key, "two").await.unwrap();
         assert_eq!(w.a.load(&key).await.unwrap().unwrap().intent, Some(began));
         let (_, interrupted) = w.won("m1", known, "three").await;
@@ -189,7 +189,8 @@ fn pages_of_a_list_go_on_where_they_ended() {
         filter.state = Some(State::Reauthorize);
         assert_eq!(w.b.list(&filter, None, 10).await.unwrap().len(), 1);
         filter = Filter { tenant: Some("m 1".to_owned()), ..Filter::default() };
-        let own = |records: Vec<countersign::token::Record>| records.iter().filter(|r| *r.key.credential == *w.name).count();
+        let own =
+            |records: Vec<countersign::token::Record>| records.iter().filter(|r| *r.key.credential == *w.name).count();
         assert_eq!(own(w.b.list(&filter, None, 1000).await.unwrap()), 1);
         assert_eq!(own(w.b.list(&Filter::default(), Some(&w.key("b")), 1000).await.unwrap()), 2);
     });
