@@ -7,6 +7,7 @@
 pub mod args;
 mod ca;
 mod check;
+mod connections;
 pub mod demo;
 mod demo_command;
 pub mod exit;

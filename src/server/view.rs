@@ -199,6 +199,10 @@ impl Source for View {
         self.snapshot().plan.config.listen.names.clone()
     }
 
+    fn connections(&self) -> Option<&dyn crate::admin::Connections> {
+        None
+    }
+
     fn reload(&self) -> oneshot::Receiver<ReloadView> {
         let (reply, receiver) = oneshot::channel();
         if let Err(mpsc::error::TrySendError::Full(Command::Reload(reply))) =
