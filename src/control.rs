@@ -1,7 +1,10 @@
 //! Small calls that the program makes on its own account, apart from the request path: to the admin listener
 //! of a running proxy. One time limit over all, bounded answers, no redirects, plain HTTP to this machine only.
 //!
-//! Callers: `cli`. Requests of workers never come here.
+//! Calls to platforms are in [`outward`]. Callers: `cli`. Requests of workers never come here.
+
+pub mod egress;
+pub mod outward;
 
 use std::net::IpAddr;
 use std::time::Duration;

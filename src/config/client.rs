@@ -2,7 +2,6 @@
 //! its callers is in `route_callers.rs`.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use toml::de::DeValue;
 
@@ -91,12 +90,10 @@ fn fixed(token: &Spanned<NamePattern>, mistakes: &Mistakes) -> Spanned<NamePatte
 }
 
 fn token_proof(name: &Spanned<&str>, token: Spanned<NamePattern>) -> Proof {
-    Proof::Token(Box::new(Credential {
-        name: format!("client:{}", name.value),
-        span: name.span.clone(),
-        signer: Arc::new(Signer::Bearer(Bearer::new(token.value))),
-        secret_spans: vec![token.span],
-    }))
+    let signer = Signer::Bearer(Bearer::new(token.value));
+    let credential =
+        Credential::plain(format!("client:{}", name.value), name.span.clone(), signer, vec![token.span]);
+    Proof::Token(Box::new(credential))
 }
 
 fn tenants(fields: &Fields<'_, '_>) -> Option<Vec<TenantPattern>> {

@@ -1,7 +1,6 @@
 //! From `[credential.*]` tables to [`Signer`]s.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use http::HeaderName;
 use toml::de::{DeTable, DeValue};
@@ -46,12 +45,7 @@ pub(super) fn credentials(root: &Fields<'_, '_>, text: &str) -> Vec<Declared> {
                     taken = holes(&fields, text);
                 }
                 let secret_spans = secret_spans(&signer, &places, text, &name.span);
-                Some(Credential {
-                    name: name.value.to_owned(),
-                    span: name.span.clone(),
-                    signer: Arc::new(signer),
-                    secret_spans,
-                })
+                Some(Credential::plain(name.value.to_owned(), name.span.clone(), signer, secret_spans))
             }),
             other => {
                 mask_value(value, mistakes);
@@ -316,7 +310,7 @@ pub(super) fn of_proxy(fields: &Fields<'_, '_>, name: &str, text: &str) -> Optio
             mistakes.hinted(span.clone(), message, "write a plain name such as \"egress/password\"");
         }
     }
-    Some(Credential { name: name.to_owned(), span, signer: Arc::new(signer), secret_spans })
+    Some(Credential::plain(name.to_owned(), span, signer, secret_spans))
 }
 
 /// Where each secret of a signer was named: its own key, or `secret:NAME` within a template.

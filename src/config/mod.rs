@@ -20,6 +20,7 @@ mod keys_route;
 mod literal;
 pub mod model;
 mod model_net;
+mod model_oauth;
 mod model_route;
 mod net;
 mod parts;
@@ -168,6 +169,8 @@ fn read(
         admin,
         limits: sections::limits(&root.table("limits")),
         drain: sections::drain(&root.table("drain")),
+        state: model::State { url: model::StateUrl::Memory, keys: Vec::new(), single: false },
+        events: None,
         intercept,
         connect_to,
         trust,

@@ -13,9 +13,11 @@ use std::time::Duration;
 use crate::route::tenant::TenantPattern;
 use crate::secret::name::NamePattern;
 use crate::sign::Signer;
+use crate::token::OAuth;
 pub use crate::tls::{Pin, TlsVersion};
 
 pub use super::model_net::{Dns, Egress, NoProxy, Trust};
+pub use super::model_oauth::{Events, State, StateUrl};
 pub use super::model_route::{Indexes, Route, Settings};
 
 /// A place in `proxy.toml`, in bytes.
@@ -49,6 +51,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[drain]`
     pub drain: Drain,
+    /// `[state]`
+    pub state: State,
+    /// `[events]`, where changes of connections are told to somebody.
+    pub events: Option<Events>,
     /// `[intercept]`, where it is enabled.
     pub intercept: Option<Intercept>,
     /// `[connect_to]`: upstream `host:port` (lower case) to the `host:port` to connect to instead.
@@ -233,6 +239,20 @@ pub struct Credential {
     pub signer: Arc<Signer>,
     /// Where each of [`Signer::requirements`] was written, in the same order.
     pub secret_spans: Vec<Span>,
+    /// Everything about its tokens, where it is `oauth2`; its `signer` is [`Signer::Token`].
+    pub oauth: Option<Arc<OAuth>>,
+    /// TLS towards its token endpoints; `Some` where it is `oauth2`.
+    pub token_tls: Option<RouteTls>,
+    /// The seed of its refresh token ([`OAuth::seed`]), read like a secret of its own named `seed:NAME`. Its signer
+    /// signs nothing: it says which file it is, and that it is a text.
+    pub seed: Option<Box<Credential>>,
+}
+
+impl Credential {
+    /// A credential without tokens.
+    pub(crate) fn plain(name: String, span: Span, signer: Signer, secret_spans: Vec<Span>) -> Self {
+        Self { name, span, signer: Arc::new(signer), secret_spans, oauth: None, token_tls: None, seed: None }
+    }
 }
 
 /// `[client.NAME]`: a caller that can be told from others.
@@ -308,7 +328,7 @@ pub enum TenantSource {
     Slot,
 }
 
-/// `tls` of a route.
+/// `tls` of a route, or of an `oauth2` credential's token endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteTls {
     /// PEM certificate chain (may hold the key as well).

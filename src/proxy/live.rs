@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-use super::egress::egress;
+use crate::control::egress::egress;
 use super::failure::Failure;
 use super::gate::Gate;
 use super::gates::Gates;

@@ -6,7 +6,6 @@
 pub mod answer;
 pub mod browser;
 pub mod callers;
-mod egress;
 pub mod failure;
 pub mod gate;
 pub mod gates;

@@ -15,7 +15,7 @@ use super::tenant;
 use crate::clock::Timestamp;
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
-use crate::sign::Slot;
+use crate::sign::{Signer, Slot};
 use crate::sign::seal::{Draft, Twins};
 use crate::sign::target::{Host, Target};
 use crate::snapshot::Snapshot;
@@ -59,6 +59,12 @@ pub fn prepare<'l>(
     let mut instances = Vec::with_capacity(route.credentials.len());
     for &index in &route.credentials {
         let credential = &snapshot.credentials[index];
+        if let Signer::Token(_) = &*credential.signer {
+            return Err(Failure {
+                credential: Some(credential.name.clone()),
+                ..Failure::new(Outcome::CredentialUnavailable, format!("credential {} has no token", credential.name))
+            });
+        }
         let instance = credential.instance(value).map_err(|why| Failure::unavailable(&credential.name, &why))?;
         instance.value().map_err(|why| Failure::unavailable(&credential.name, &why))?;
         instances.push(instance);

@@ -1,2 +1,9 @@
 //! Tokens that refresh themselves: the table of usable ones, which requests look into, and the tasks that fill it.
-//! Requests never make a token call. Callers: `proxy` (looking up, waiting), `admin` and `cli` (showing, steering).
+//! Requests never make a token call. Callers: `proxy` (looking up, waiting), `server` (start, reload, drain, views),
+//! `cli` (steering a store without a running proxy).
+
+mod tokens;
+mod view;
+
+pub use tokens::{Parts, Sharing, Tokens};
+pub use view::{NoToken, NoTokenKind, PlatformRevoked, Revoked, SteerError, Token, Unhealthy, Want};

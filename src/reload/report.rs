@@ -6,7 +6,7 @@ use crate::config::model::Route;
 use crate::observe::metrics::Metrics;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::health::Health;
-use crate::snapshot::identity::Part;
+use crate::snapshot::identity::{Part, owner_of_credential, owner_of_route};
 use crate::snapshot::{Snapshot, authority};
 
 /// Compares two snapshots and says each change once.
@@ -59,7 +59,7 @@ pub(super) fn uncovered(snapshot: &Snapshot) {
     }
 }
 
-/// Every half of every identity under the name of each route that uses it, and the CA of interception.
+/// Every half of every identity under the name of each route and credential that uses it, and the CA of interception.
 fn all_parts(snapshot: &Snapshot) -> impl Iterator<Item = (String, &Part)> {
     let config = &snapshot.plan.config;
     let authority = snapshot.authority.iter().map(|state| (authority::NAME.to_owned(), &state.part));
@@ -69,12 +69,18 @@ fn all_parts(snapshot: &Snapshot) -> impl Iterator<Item = (String, &Part)> {
             .into_iter()
             .flat_map(move |state| state.parts().map(move |(half, part)| (names_of_route(route, half), part)))
     });
-    identities.chain(authority)
+    let tokens = config.credentials.iter().zip(&snapshot.plan.token_identity).flat_map(move |(credential, identity)| {
+        let state = identity.map(|identity| &snapshot.identities[identity]);
+        let owner = owner_of_credential(&credential.name);
+        let parts = state.into_iter().flat_map(|state| state.parts());
+        parts.map(move |(half, part)| (format!("{owner}/{half}"), part))
+    });
+    identities.chain(tokens).chain(authority)
 }
 
 /// `route:NAME/client_cert`, `route:NAME/ca`.
 pub fn names_of_route(route: &Route, half: &str) -> String {
-    format!("route:{}/{half}", route.name)
+    format!("{}/{half}", owner_of_route(&route.name))
 }
 
 fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new: &CredentialState) {

@@ -21,7 +21,7 @@ use crate::secret::value::SecretBytes;
 use crate::sign::material::{Kind, Material};
 use crate::snapshot::credential::CredentialState;
 use crate::snapshot::health::Health as State;
-use crate::snapshot::identity::Part;
+use crate::snapshot::identity::{Part, owner_of_credential};
 use crate::snapshot::{Snapshot, authority};
 use crate::upstream::pool::Origin;
 
@@ -240,6 +240,13 @@ fn credential_rows(snapshot: &Snapshot, now: Timestamp) -> Vec<CredentialView> {
         let row = move |(half, part)| part_row(names_of_route(route, half), vec![route.name.clone()], part, now);
         state.into_iter().flat_map(move |state| state.parts().map(row))
     });
+    let tokens = config.credentials.iter().enumerate().filter_map(|(index, credential)| {
+        let state = &snapshot.identities[snapshot.plan.token_identity[index]?];
+        let uses = |route: &&Route| route.credentials.contains(&index);
+        let routes: Vec<String> = config.routes.iter().filter(uses).map(|route| route.name.clone()).collect();
+        let owner = owner_of_credential(&credential.name);
+        Some(state.parts().map(move |(half, part)| part_row(format!("{owner}/{half}"), routes.clone(), part, now)))
+    });
     let clients = snapshot.clients.iter().enumerate().filter_map(|(index, state)| {
         let names = |route: &&Route| route.callers.clients.as_ref().is_some_and(|clients| clients.contains(&index));
         let routes = config.routes.iter().filter(names).map(|route| route.name.clone()).collect();
@@ -249,7 +256,7 @@ fn credential_rows(snapshot: &Snapshot, now: Timestamp) -> Vec<CredentialView> {
         let routes = config.routes.iter().map(|route| route.name.clone()).collect();
         part_row(authority::NAME.to_owned(), routes, &state.part, now)
     });
-    own.chain(identities).chain(authority).chain(clients).collect()
+    own.chain(identities).chain(tokens.flatten()).chain(authority).chain(clients).collect()
 }
 
 fn row_of(state: &CredentialState, routes: Vec<String>) -> CredentialView {

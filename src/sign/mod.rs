@@ -18,6 +18,7 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod token;
 #[cfg(test)]
 mod vectors;
 
@@ -125,6 +126,8 @@ pub enum Signer {
     Basic(basic::Basic),
     /// `hmac`
     Hmac(Box<hmac::Hmac>),
+    /// `oauth2`
+    Token(Box<token::Token>),
 }
 
 /// A secret that a signer needs, in the order in which [`Signer::sign`] takes its [`Material`].
@@ -143,6 +146,10 @@ pub struct Requirement {
 pub enum Place {
     /// `secret`
     Secret,
+    /// `client_id`
+    ClientId,
+    /// `client_secret`
+    ClientSecret,
     /// `username`
     Username,
     /// `password`
@@ -194,6 +201,7 @@ impl Signer {
             Self::Bearer(_) => "bearer",
             Self::Basic(_) => "basic",
             Self::Hmac(_) => "hmac",
+            Self::Token(_) => "oauth2",
         }
     }
 
@@ -204,6 +212,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.requirements(),
             Self::Basic(scheme) => scheme.requirements(),
             Self::Hmac(scheme) => scheme.requirements(),
+            Self::Token(scheme) => scheme.requirements(),
         }
     }
 
@@ -213,6 +222,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.slots(),
             Self::Bearer(_) | Self::Basic(_) => authorization(),
             Self::Hmac(scheme) => scheme.slots(),
+            Self::Token(scheme) => scheme.slots(),
         }
     }
 
@@ -224,25 +234,30 @@ impl Signer {
     /// Whether [`SignContext::random`] is used, so that it must hold fresh random bytes.
     pub fn needs_random(&self) -> bool {
         match self {
-            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => false,
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
             Self::Hmac(scheme) => scheme.needs_random(),
         }
     }
 
     /// Whether [`Signer::sign`] depends on its keys alone: one injection serves every request.
     pub fn is_constant(&self) -> bool {
-        !matches!(self, Self::Hmac(_))
+        match self {
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
+            Self::Hmac(_) => false,
+            Self::Token(scheme) => scheme.is_constant(),
+        }
     }
 
     /// What the signature covers.
     pub fn covers(&self) -> Covers {
         match self {
-            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => Covers::default(),
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Covers::default(),
             Self::Hmac(scheme) => scheme.covers(),
         }
     }
 
-    /// Signs. `keys` are the materials of [`Signer::requirements`], in that order.
+    /// Signs. `keys` are the materials of [`Signer::requirements`], in that order; of [`Signer::Token`] the parts of a
+    /// token, in the order of [`token::Token::parts`].
     pub fn sign(
         &self,
         request: &Signable<'_>,
@@ -254,6 +269,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.sign(keys),
             Self::Basic(scheme) => scheme.sign(keys),
             Self::Hmac(scheme) => scheme.sign(request, keys, context),
+            Self::Token(scheme) => scheme.sign(keys, context.tenant),
         }
     }
 
@@ -265,7 +281,7 @@ impl Signer {
         context: &SignContext<'_>,
     ) -> Result<Option<Transcript>, SignError> {
         match self {
-            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => Ok(None),
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Ok(None),
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
         }
     }
@@ -283,6 +299,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.masked(),
             Self::Basic(scheme) => scheme.masked(),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
+            Self::Token(scheme) => scheme.masked(context.tenant),
         }
     }
 }

@@ -68,6 +68,20 @@ pub struct Value {
 }
 
 impl Value {
+    /// A token: the materials of [`crate::sign::token::Token::parts`], in that order. `version` is that of its
+    /// connection. It has no fingerprint here; that of a connection is made where connections are shown.
+    pub fn of_token(keys: Vec<Material>, now: Timestamp, version: u64) -> Self {
+        Self {
+            keys: keys.into(),
+            kept: Kept::default(),
+            fingerprint: [0; 4],
+            loaded_at: now,
+            generation: version,
+            accepted: AtomicBool::new(false),
+            digest: Digest::default(),
+        }
+    }
+
     /// 8 hex digits that tell it apart and say nothing about it.
     pub fn fingerprint(&self) -> String {
         hex(&self.fingerprint)
@@ -175,6 +189,18 @@ impl CredentialState {
 }
 
 impl Instance {
+    /// A token in use. Nothing takes its place after a 401: what is newer is asked of the connection.
+    pub fn of_token(value: Arc<Value>) -> Self {
+        Self {
+            current: Some(value),
+            previous: None,
+            previous_until: Timestamp::from_seconds(0),
+            bad: None,
+            fell_back: AtomicBool::new(false),
+            digest: Digest::default(),
+        }
+    }
+
     /// The value to sign with.
     pub fn value(&self) -> Result<&Arc<Value>, Unavailable> {
         self.current.as_ref().ok_or_else(|| match self.bad.as_deref() {

@@ -32,8 +32,8 @@ pub struct IdentitySpec {
     pub min: TlsVersion,
     /// Keys of which the upstream's chain must have one; empty pins nothing.
     pub pins: Vec<tls::Pin>,
-    /// The first route that uses it; names the identity in messages.
-    pub first_route: String,
+    /// Who uses it first, `route:NAME` or `credential:NAME`; names the identity in messages.
+    pub owner: String,
 }
 
 /// Roots that are the same when their digests are.
@@ -44,7 +44,7 @@ pub struct SystemRoots {
 }
 
 impl IdentitySpec {
-    /// What makes two routes share an identity; all but the name of the first route.
+    /// What makes two owners share an identity; all but the name of the first owner.
     fn key(&self) -> impl Eq + std::hash::Hash {
         let system = self.system.as_ref().map(|system| &system.digest);
         (&self.client_cert, &self.client_key, &self.ca, system, self.min, &self.pins)
@@ -65,8 +65,18 @@ impl std::hash::Hash for IdentitySpec {
     }
 }
 
+/// The owner of a route's own identity.
+pub fn owner_of_route(name: &str) -> String {
+    format!("route:{name}")
+}
+
+/// The owner of the identity that a credential has towards its token endpoints.
+pub fn owner_of_credential(name: &str) -> String {
+    format!("credential:{name}")
+}
+
 impl IdentitySpec {
-    /// The identity of a route's `tls` table, where it leaves `trust` to `[tls] roots`.
+    /// The identity of a `tls` table, where it leaves `trust` to `[tls] roots`.
     pub fn of(tls: &RouteTls, trust: &Trust) -> Self {
         let name =
             |spanned: &Option<crate::config::model::Spanned<NamePattern>>| spanned.as_ref().map(|s| s.value.clone());
@@ -87,7 +97,7 @@ impl IdentitySpec {
             system,
             min: tls.min,
             pins: tls.pins.clone(),
-            first_route: String::new(),
+            owner: String::new(),
         }
     }
 }
@@ -186,7 +196,7 @@ impl IdentityState {
         let digests = [digest(&spec.client_cert), digest(&spec.client_key), digest_of_all(&spec.ca, set)];
         if let Some(before) = before
             && before.digests == digests
-            && before.spec.first_route == spec.first_route
+            && before.spec.owner == spec.owner
             && before.pair.as_ref().and_then(Part::valid_from).is_none_or(|from| moment.now < from)
         {
             return before.clone();
@@ -263,7 +273,7 @@ impl IdentityState {
             .filter_map(|(half, part)| {
                 let (name, reason) = part.bad.as_ref()?;
                 Some(Problem {
-                    credential: format!("route:{}/{half}", self.spec.first_route),
+                    credential: format!("{}/{half}", self.spec.owner),
                     secret: name.as_static()?,
                     reason: reason.clone(),
                     last_good: part.loaded_at.is_some(),

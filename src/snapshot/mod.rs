@@ -14,7 +14,7 @@ pub mod plan;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::config::model::OnMissing;
+use crate::config::model::{Credential, OnMissing};
 use crate::secret::set::SecretSet;
 use authority::AuthorityState;
 use credential::CredentialState;
@@ -34,6 +34,9 @@ pub struct Snapshot {
     pub identities: Vec<Arc<IdentityState>>,
     /// The tokens of clients, in the order of [`crate::config::model::Config::clients`].
     pub clients: Vec<Option<Arc<CredentialState>>>,
+    /// The seeds of refresh tokens, in the order of [`crate::config::model::Config::credentials`]; `None` for a
+    /// credential without one. A tenant without a file has no instance, and that is no fault.
+    pub seeds: Vec<Option<Arc<CredentialState>>>,
     /// The CA of interception, where that is enabled.
     pub authority: Option<Arc<AuthorityState>>,
 }
@@ -69,9 +72,15 @@ impl Snapshot {
             })
             .collect();
         let clients = clients::compile(&plan.config, set, previous, moment);
+        let seeds = seeds(&plan, set, previous, moment);
         let before = previous.and_then(|snapshot| snapshot.authority.as_ref());
         let authority = AuthorityState::compile(&plan.config, set, before, on_missing, moment);
-        Self { generation: set.generation, plan, credentials, identities, clients, authority }
+        Self { generation: set.generation, plan, credentials, identities, clients, seeds, authority }
+    }
+
+    /// The seed of a credential's refresh token, by the credential's name.
+    pub fn seed(&self, credential: &str) -> Option<&Arc<CredentialState>> {
+        self.seeds.get(*self.plan.credential_index.get(credential)?)?.as_ref()
     }
 
     /// A credential's state by its name, or the token's of a client by `client:NAME`.
@@ -101,4 +110,19 @@ impl Snapshot {
         let authority = self.authority.iter().filter_map(|state| state.problem());
         credentials.chain(identities).chain(authority).collect()
     }
+}
+
+/// A seed whose file was taken away is none any more, whatever `[secrets] on_missing` says: it has done its work.
+fn seeds(
+    plan: &Plan,
+    set: &SecretSet,
+    previous: Option<&Snapshot>,
+    moment: Moment,
+) -> Vec<Option<Arc<CredentialState>>> {
+    let of = |credential: &Credential| {
+        let seed = credential.seed.as_deref()?;
+        let before = previous.and_then(|snapshot| snapshot.seed(&credential.name));
+        Some(CredentialState::compile(seed, set, before, OnMissing::Fail, &plan.config.secrets, moment))
+    };
+    plan.config.credentials.iter().map(of).collect()
 }

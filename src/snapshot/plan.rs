@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::identity::IdentitySpec;
-use crate::config::model::{AuthoritySource, Config, Intercept, Proof, Route};
+use super::identity::{IdentitySpec, owner_of_credential, owner_of_route};
+use crate::config::model::{AuthoritySource, Config, Credential, Intercept, Proof, Route, StateUrl};
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
+use crate::sign::basic::PublicValue;
 
 /// A configuration made ready for requests.
 #[derive(Debug)]
@@ -20,6 +21,9 @@ pub struct Plan {
     pub identities: Vec<IdentitySpec>,
     /// Per route.
     pub routes: Vec<RoutePlan>,
+    /// TLS towards token endpoints: for each of [`Config::credentials`] an index into [`Plan::identities`], where it is
+    /// `oauth2`.
+    pub token_identity: Vec<Option<usize>>,
     /// Index by name of [`Config::credentials`].
     pub credential_index: HashMap<String, usize>,
     /// Index by name of [`Config::routes`], of routes with a port of their own.
@@ -51,6 +55,7 @@ impl Plan {
         }));
         let mut identities = Identities::default();
         let routes = config.routes.iter().map(|route| plan_route(&config, route, &mut identities)).collect();
+        let token_identity = config.credentials.iter().map(|one| plan_token(&config, one, &mut identities)).collect();
         let credential_index =
             config.credentials.iter().enumerate().map(|(index, credential)| (credential.name.clone(), index)).collect();
         let own_ports = config
@@ -59,12 +64,23 @@ impl Plan {
             .enumerate()
             .filter_map(|(index, route)| route.listen.as_ref().map(|_| (route.name.clone(), index)))
             .collect();
-        Self { table, identities: identities.list, routes, credential_index, own_ports, config }
+        Self { table, identities: identities.list, routes, token_identity, credential_index, own_ports, config }
     }
 
     /// The index of a route with a port of its own.
     pub fn own_port(&self, route: &str) -> Option<usize> {
         self.own_ports.get(route).copied()
+    }
+
+    /// The secrets of `[state]` and `[events]`.
+    fn state_secrets(&self) -> Vec<&NamePattern> {
+        let state = &self.config.state;
+        let url = match &state.url {
+            StateUrl::Postgres(PublicValue::Secret(name)) => Some(name),
+            _ => None,
+        };
+        let events = self.config.events.as_ref().map(|events| &events.secret.value);
+        state.keys.iter().map(|key| &key.value).chain(url).chain(events).collect()
     }
 
     /// Every secret that the configuration names, with the largest size that it may have.
@@ -73,9 +89,11 @@ impl Plan {
             Proof::Token(token) => Some(&**token),
             Proof::Uid(_) => None,
         });
-        let texts = self.config.credentials.iter().chain(tokens).flat_map(|credential| {
+        let seeds = self.config.credentials.iter().filter_map(|credential| credential.seed.as_deref());
+        let texts = self.config.credentials.iter().chain(tokens).chain(seeds).flat_map(|credential| {
             credential.signer.requirements().iter().map(|requirement| (requirement.pattern.clone(), TEXT_LIMIT))
         });
+        let state = self.state_secrets().into_iter().map(|name| (name.clone(), TEXT_LIMIT));
         let pems = self.identities.iter().flat_map(|spec| {
             let pair = [&spec.client_cert, &spec.client_key].into_iter().flatten();
             pair.chain(&spec.ca).map(|name| (name.clone(), PEM_LIMIT))
@@ -86,7 +104,7 @@ impl Plan {
             _ => Vec::new(),
         };
         let authority = authority.into_iter().map(|name| (name.value.clone(), PEM_LIMIT));
-        texts.chain(pems).chain(admin).chain(authority).collect()
+        texts.chain(pems).chain(admin).chain(authority).chain(state).collect()
     }
 }
 
@@ -97,21 +115,26 @@ struct Identities {
 }
 
 impl Identities {
-    fn index_of(&mut self, spec: IdentitySpec, route: &str) -> usize {
+    fn index_of(&mut self, spec: IdentitySpec, owner: String) -> usize {
         if let Some(&index) = self.index.get(&spec) {
             return index;
         }
         let index = self.list.len();
         self.index.insert(spec.clone(), index);
-        self.list.push(IdentitySpec { first_route: route.to_owned(), ..spec });
+        self.list.push(IdentitySpec { owner, ..spec });
         index
     }
+}
+
+fn plan_token(config: &Config, credential: &Credential, identities: &mut Identities) -> Option<usize> {
+    let spec = IdentitySpec::of(credential.token_tls.as_ref()?, &config.trust);
+    Some(identities.index_of(spec, owner_of_credential(&credential.name)))
 }
 
 fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> RoutePlan {
     let signers = || route.credentials.iter().filter_map(|&index| config.credentials.get(index)).map(|c| &c.signer);
     let identity =
-        route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), &route.name));
+        route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), owner_of_route(&route.name)));
     RoutePlan {
         identity,
         needs_body: signers().any(|signer| signer.needs_body()),

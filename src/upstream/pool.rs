@@ -361,7 +361,7 @@ impl Origin {
 }
 
 /// Why this address must not be used.
-fn refused(address: SocketAddr, naming: Naming, own: &[SocketAddr]) -> Option<UpstreamError> {
+pub fn refused(address: SocketAddr, naming: Naming, own: &[SocketAddr]) -> Option<UpstreamError> {
     if own.iter().any(|listener| reaches(address, *listener)) {
         let fault = if naming == Naming::Address { Fault::Loop } else { Fault::Forbidden };
         return Some(UpstreamError::new(fault, format!("{address} is a listener of this proxy itself")));

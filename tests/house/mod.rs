@@ -13,6 +13,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("sign", "template"),
     // The language is evaluated over what signers see of a request: one thing in two rooms.
     ("template", "sign"),
+    // Calls to platforms take the way that requests take.
+    ("control", "upstream"),
     ("reload", "proxy"),
     ("reload", "admin"),
     ("cli", "server"),

@@ -17,6 +17,7 @@ use crate::sign::material::Kind;
 use crate::snapshot::Snapshot;
 use crate::snapshot::authority::NAME as AUTHORITY;
 use crate::snapshot::credential::CredentialState;
+use crate::snapshot::identity::{owner_of_credential, owner_of_route};
 use crate::tls::{Authority, Chain, Identity, PrivateKey, Roots};
 
 /// Rows for the files of one pattern at most.
@@ -131,8 +132,10 @@ pub(super) fn rows(snapshot: &Snapshot, set: &SecretSet, now: Timestamp) -> Vec<
         }
     }
     rows.extend(snapshot.plan.identities.iter().flat_map(|identity| {
-        let route = config.routes.iter().find(|route| route.name == identity.first_route);
-        route.map(|route| of_tls(&route.name, &route.tls, set, now)).unwrap_or_default()
+        let route = config.routes.iter().find(|route| owner_of_route(&route.name) == identity.owner);
+        let credential = || config.credentials.iter().find(|one| owner_of_credential(&one.name) == identity.owner);
+        let tls = route.map(|route| &route.tls).or_else(|| credential()?.token_tls.as_ref());
+        tls.map(|tls| of_tls(&identity.owner, tls, set, now)).unwrap_or_default()
     }));
     if let Trust::Secrets(names) = &config.trust {
         // Read only where a route leaves its trust to them.
@@ -182,12 +185,12 @@ fn of_credential(credential: &Credential, state: &CredentialState, set: &SecretS
     rows
 }
 
-fn of_tls(route: &str, tls: &RouteTls, set: &SecretSet, now: Timestamp) -> Vec<SecretRow> {
+fn of_tls(owner: &str, tls: &RouteTls, set: &SecretSet, now: Timestamp) -> Vec<SecretRow> {
     let mut rows = Vec::new();
     if let Some(cert) = &tls.client_cert {
-        rows.extend(of_pair(&format!("route:{route}/client_cert"), cert, tls.client_key.as_ref(), set, now));
+        rows.extend(of_pair(&format!("{owner}/client_cert"), cert, tls.client_key.as_ref(), set, now));
     }
-    rows.extend(tls.ca.iter().map(|ca| of_roots(&format!("route:{route}/ca"), ca, set)));
+    rows.extend(tls.ca.iter().map(|ca| of_roots(&format!("{owner}/ca"), ca, set)));
     rows
 }
 

@@ -10,7 +10,7 @@ use crate::upstream::egress::{Authorization, Egress};
 
 /// The egress proxy, where there is one. While nothing about it changes it is the one of `before`, so
 /// that connections through it are kept; a rotated password makes another one.
-pub(super) fn egress(snapshot: &Snapshot, before: Option<&Arc<Egress>>) -> Option<Arc<Egress>> {
+pub fn egress(snapshot: &Snapshot, before: Option<&Arc<Egress>>) -> Option<Arc<Egress>> {
     let config = snapshot.plan.config.egress.as_ref()?;
     let authorization = config.credential.map_or(Authorization::None, |index| authorization(snapshot, index));
     let proxy = &config.proxy;

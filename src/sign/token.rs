@@ -1,0 +1,210 @@
+//! The tokens of an `oauth2` credential: where they go. The token itself is made, kept and refreshed elsewhere; here it
+//! is a key like any other. The secrets of this scheme are those of the token call, which no request ever carries.
+
+use http::HeaderName;
+use zeroize::Zeroizing;
+
+use super::api_key::prefix_fits;
+use super::material::{Kind, Material};
+use super::text::{mask, secret, text_of};
+use super::{Injection, Place, Requirement, SignError, Slot};
+use crate::secret::name::NamePattern;
+use crate::secret::value::SecretBytes;
+use crate::template::encode;
+
+/// The part that every token has.
+pub const ACCESS_TOKEN: &str = "access_token";
+
+/// Where the tokens of an `oauth2` credential go, and which secrets the token call needs.
+#[derive(Debug)]
+pub struct Token {
+    requirements: Vec<Requirement>,
+    placements: Vec<Placement>,
+    slots: Vec<Slot>,
+    parts: Vec<Box<str>>,
+    shared: Shared,
+}
+
+/// One placement: `prefix` and then `value`, put into `slot`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Where.
+    pub slot: Slot,
+    /// What stands before the value. Must pass [`prefix_fits`].
+    pub prefix: String,
+    /// What is put there.
+    pub value: Vec<Piece>,
+}
+
+/// A piece of a placement's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// As it stands.
+    Text(Box<str>),
+    /// A part of the token: `access_token`, `value.NAME`.
+    Part(Box<str>),
+    /// The tenant of the request.
+    Tenant,
+}
+
+/// Whether one connection serves several tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// `per = "tenant"`: a token belongs to one tenant.
+    No,
+    /// `per = "credential"`
+    Yes,
+}
+
+/// The secrets of the token call, by name; what the configuration has as a literal is not here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallNames {
+    /// `client_id`
+    pub client_id: Option<NamePattern>,
+    /// `client_secret`
+    pub client_secret: Option<NamePattern>,
+    /// `username`
+    pub username: Option<NamePattern>,
+    /// `password`
+    pub password: Option<NamePattern>,
+}
+
+/// The secrets of the token call; `None` for those that are literals or not needed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallSecrets<'k> {
+    /// `client_id`
+    pub client_id: Option<&'k SecretBytes>,
+    /// `client_secret`
+    pub client_secret: Option<&'k SecretBytes>,
+    /// `username`
+    pub username: Option<&'k SecretBytes>,
+    /// `password`
+    pub password: Option<&'k SecretBytes>,
+}
+
+impl Token {
+    /// A scheme. Prefixes fit their slots; the caller has asked [`prefix_fits`].
+    pub fn new(names: CallNames, placements: Vec<Placement>, shared: Shared) -> Self {
+        let CallNames { client_id, client_secret, username, password } = names;
+        let named = [
+            (Place::ClientId, client_id),
+            (Place::ClientSecret, client_secret),
+            (Place::Username, username),
+            (Place::Password, password),
+        ];
+        let requirements = named
+            .into_iter()
+            .filter_map(|(place, pattern)| Some(Requirement { pattern: pattern?, kind: Kind::Text, place }))
+            .collect();
+        let mut parts: Vec<Box<str>> = Vec::new();
+        let mut slots: Vec<Slot> = Vec::new();
+        for placement in &placements {
+            slots.push(placement.slot.clone());
+            for piece in &placement.value {
+                if let Piece::Part(name) = piece
+                    && !parts.contains(name)
+                {
+                    parts.push(name.clone());
+                }
+            }
+        }
+        Self { requirements, placements, slots, parts, shared }
+    }
+
+    /// The parts of a token that [`Token::sign`] takes, in this order: `access_token`, `value.NAME`.
+    pub fn parts(&self) -> &[Box<str>] {
+        &self.parts
+    }
+
+    /// Which secret of the token call is which; `keys` are the materials of [`Token::requirements`], in that order.
+    pub fn call_secrets<'k>(&self, keys: &'k [Material]) -> CallSecrets<'k> {
+        let mut secrets = CallSecrets::default();
+        for (requirement, key) in self.requirements.iter().zip(keys) {
+            let Material::Text(text) = key else { continue };
+            match requirement.place {
+                Place::ClientId => secrets.client_id = Some(text),
+                Place::ClientSecret => secrets.client_secret = Some(text),
+                Place::Username => secrets.username = Some(text),
+                Place::Password => secrets.password = Some(text),
+                _ => {}
+            }
+        }
+        secrets
+    }
+
+    /// Where tokens go, in the order of [`Token::slots`].
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// The secrets of the token call: client id, client secret, user name, password, those that there are.
+    pub(super) fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    pub(super) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Whether one injection serves every request that has the same token.
+    pub(super) fn is_constant(&self) -> bool {
+        let tenant = || self.placements.iter().any(|placement| placement.value.contains(&Piece::Tenant));
+        self.shared == Shared::No || !tenant()
+    }
+
+    /// `keys` are the values of [`Token::parts`], in that order.
+    pub(super) fn sign(&self, keys: &[Material], tenant: Option<&str>) -> Result<Injection, SignError> {
+        let part = |name: &str| -> Result<&str, SignError> {
+            let place = self.parts.iter().position(|part| **part == *name);
+            match place.and_then(|place| keys.get(place)) {
+                Some(Material::Text(text)) => text_of(text),
+                _ => Err(SignError::Missing(name.to_owned())),
+            }
+        };
+        self.fill(|name| part(name).map(|text| Zeroizing::new(text.to_owned())), tenant, encode::query_pair)
+    }
+
+    /// The same with `[access_token]` in the token's place, for people to read.
+    pub(super) fn masked(&self, tenant: Option<&str>) -> Result<Injection, SignError> {
+        self.fill(|name| Ok(Zeroizing::new(mask(name))), tenant, encode::query_pair_shown)
+    }
+
+    fn fill(
+        &self,
+        part: impl Fn(&str) -> Result<Zeroizing<String>, SignError>,
+        tenant: Option<&str>,
+        query: fn(&str, &[u8]) -> String,
+    ) -> Result<Injection, SignError> {
+        let mut injection = Injection::default();
+        for placement in &self.placements {
+            let mut value = Zeroizing::new(placement.prefix.clone());
+            for piece in &placement.value {
+                match piece {
+                    Piece::Text(text) => value.push_str(text),
+                    Piece::Part(name) => value.push_str(&part(name)?),
+                    Piece::Tenant => value.push_str(tenant.ok_or_else(|| SignError::Missing("tenant".to_owned()))?),
+                }
+            }
+            match &placement.slot {
+                Slot::Header(name) => injection.headers.push(header(name, value)?),
+                Slot::Query(name) => injection.query.push(query(name, value.as_bytes())),
+                Slot::Cookie(name) => {
+                    if value.bytes().any(|byte| byte.is_ascii_control() || byte == b';') {
+                        return Err(SignError::NotAHeader("cookie".to_owned()));
+                    }
+                    injection.cookies.push(format!("{name}={}", value.as_str()));
+                }
+            }
+        }
+        Ok(injection)
+    }
+}
+
+fn header(name: &HeaderName, value: Zeroizing<String>) -> Result<(HeaderName, http::HeaderValue), SignError> {
+    Ok((name.clone(), secret(value, name.as_str())?))
+}
+
+/// Whether a text of the configuration can stand in a slot, as a prefix or between the parts of a token.
+pub fn text_fits(text: &str, slot: &Slot) -> bool {
+    prefix_fits(text, slot) && !text.chars().any(char::is_control)
+}
