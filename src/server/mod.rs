@@ -3,6 +3,8 @@
 //! [`Server::start`] is what `run` and `demo` share; nothing here reads the command line or exits.
 
 mod authority;
+pub mod connections;
+pub mod state;
 mod tasks;
 mod view;
 

@@ -1,0 +1,94 @@
+//! `[state]` opened: the store, and what fingerprints are keyed with. Callers: the start of the proxy, and commands that
+//! work on the store themselves.
+
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use crate::clock::SharedClock;
+use crate::config::model::{Config, StateUrl};
+use crate::secret::name::NamePattern;
+use crate::secret::set::SecretSet;
+use crate::secret::value::{BadReason, SecretBytes};
+use crate::server::connections::Fingerprints;
+use crate::sign::basic::PublicValue;
+use crate::sign::material::{Kind, Material};
+use crate::store::{self, Place, Store, StoreError};
+
+/// An open store.
+#[derive(Debug)]
+pub struct Kept {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What tokens are shown by.
+    pub fingerprints: Fingerprints,
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A secret that `[state]` names cannot be used.
+    #[error("secret {name} of [state] {key}: {reason}")]
+    Secret {
+        /// The secret's name.
+        name: String,
+        /// `key` or `url`.
+        key: &'static str,
+        /// Why.
+        reason: BadReason,
+    },
+    /// The store itself.
+    #[error("{place}: {error}")]
+    Store {
+        /// Where it is; no password.
+        place: String,
+        /// Why.
+        error: StoreError,
+    },
+    /// The system gives no randomness.
+    #[error("the system gives no random bytes")]
+    Random,
+}
+
+impl StateError {
+    /// Whether it may work later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Store { error: StoreError::Unavailable(_), .. })
+    }
+}
+
+/// Opens the store that `[state]` names, with its keys from a generation of secrets.
+pub async fn open(config: &Config, set: &SecretSet, clock: SharedClock) -> Result<Kept, StateError> {
+    let state = &config.state;
+    let mut keys = Vec::with_capacity(state.keys.len());
+    for name in &state.keys {
+        keys.push(text(set, &name.value, "key")?);
+    }
+    let place = match &state.url {
+        StateUrl::Memory => Place::Memory,
+        StateUrl::Sqlite(path) => Place::Sqlite(path.clone()),
+        StateUrl::Postgres(PublicValue::Literal(url)) => Place::Postgres(SecretBytes::copy_of(url.as_bytes())),
+        StateUrl::Postgres(PublicValue::Secret(name)) => Place::Postgres(text(set, name, "url")?),
+    };
+    let fingerprints = match keys.first() {
+        Some(key) => Fingerprints::keyed(key.expose()),
+        None => Fingerprints::keyed(&random()?),
+    };
+    let of_place = |error| StateError::Store { place: place.to_string(), error };
+    let store = store::open(&place, keys, clock).await.map_err(of_place)?;
+    Ok(Kept { store, fingerprints })
+}
+
+fn text(set: &SecretSet, name: &NamePattern, key: &'static str) -> Result<SecretBytes, StateError> {
+    let bad = |reason| StateError::Secret { name: name.as_str().to_owned(), key, reason };
+    match set.content(name.as_str()).and_then(|bytes| Kind::Text.load(bytes)).map_err(bad)? {
+        Material::Text(text) => Ok(text),
+        Material::Hmac(_) => Err(bad(BadReason::NotAllowed("not a text"))),
+    }
+}
+
+fn random() -> Result<[u8; 32], StateError> {
+    let mut key = [0; 32];
+    SystemRandom::new().fill(&mut key).map_err(|_| StateError::Random)?;
+    Ok(key)
+}
