@@ -36,6 +36,13 @@ pub struct Token {
     pub refresh_at: Option<Timestamp>,
 }
 
+impl Token {
+    /// One that is looked at and never sent: what stands for a token where people read.
+    pub fn shown(instance: Arc<Instance>) -> Self {
+        Self { instance, version: 0, host: None, usable_until: Timestamp::from_seconds(0), refresh_at: None }
+    }
+}
+
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoToken {

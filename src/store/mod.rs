@@ -181,7 +181,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// One record.
     fn load<'a>(&'a self, key: &'a ConnectionKey) -> Pending<'a, Option<Record>>;
     /// A page of records, ordered by credential and tenant, after one.
-    fn list<'a>(&'a self, filter: &'a Filter, after: Option<&'a ConnectionKey>, limit: u32) -> Pending<'a, Vec<Record>>;
+    fn list<'a>(&'a self, filter: &'a Filter, after: Option<&'a ConnectionKey>, limit: u32)
+    -> Pending<'a, Vec<Record>>;
     /// What was written since `since` (inclusive), oldest first.
     fn news(&self, since: Timestamp, limit: u32) -> Pending<'_, Vec<News>>;
     /// Records whose `next_refresh_at` is within `ahead` and that have no live lease, the most urgent first.
@@ -193,7 +194,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// what is made where there is none and `known` is [`Known::Nothing`].
     fn claim<'a>(&'a self, template: &'a Record, known: Known, owner: &'a str, term: Duration) -> Pending<'a, Claim>;
     /// Stores what came of a refresh; `version` is that of the claim.
-    fn commit<'a>(&'a self, key: &'a ConnectionKey, version: u64, owner: &'a str, change: Change) -> Pending<'a, Committed>;
+    fn commit<'a>(
+        &'a self,
+        key: &'a ConnectionKey,
+        version: u64,
+        owner: &'a str,
+        change: Change,
+    ) -> Pending<'a, Committed>;
     /// Gives a lease and its intent back: the call was never sent.
     fn release<'a>(&'a self, key: &'a ConnectionKey, owner: &'a str) -> Pending<'a, ()>;
     /// Ends a connection, whatever its lease says: state, tokens wiped, version moved. The record before, if there was one.
