@@ -1,18 +1,23 @@
 //! `[state]` opened: the store, and what fingerprints are keyed with. Callers: the start of the proxy, and commands that
 //! work on the store themselves.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, SystemClock};
 use crate::config::model::{Config, StateUrl};
+use crate::control::outward::Outward;
+use crate::observe::metrics::Metrics;
+use crate::refresh::{Parts, Sharing, Tokens};
 use crate::secret::name::NamePattern;
 use crate::secret::set::SecretSet;
 use crate::secret::value::{BadReason, SecretBytes};
-use crate::server::connections::Fingerprints;
 use crate::sign::basic::PublicValue;
 use crate::sign::material::{Kind, Material};
+use crate::snapshot::Snapshot;
+use super::connections::{Fingerprints, Steering};
 use crate::store::{self, Place, Store, StoreError};
 
 /// An open store.
@@ -77,6 +82,39 @@ pub async fn open(config: &Config, set: &SecretSet, clock: SharedClock) -> Resul
     let of_place = |error| StateError::Store { place: place.to_string(), error };
     let store = store::open(&place, keys, clock).await.map_err(of_place)?;
     Ok(Kept { store, fingerprints })
+}
+
+/// The keys of a new generation of secrets. Bad ones leave those in use that there were.
+pub(super) fn take_keys(store: &Arc<dyn Store>, config: &Config, set: &SecretSet) {
+    let keys: Result<Vec<SecretBytes>, StateError> =
+        config.state.keys.iter().map(|name| text(set, &name.value, "key")).collect();
+    let taken = keys.and_then(|keys| match keys.is_empty() {
+        true => Ok(()),
+        false => store.use_keys(keys).map_err(|error| StateError::Store { place: "[state] key".to_owned(), error }),
+    });
+    if let Err(error) = taken {
+        tracing::error!(%error, "the keys of [state] stay as they were");
+    }
+}
+
+/// Opens the store and begins to keep its tokens usable, where a credential of the configuration has any.
+pub(super) async fn start(
+    snapshot: &Arc<Snapshot>,
+    set: &SecretSet,
+    own: Vec<SocketAddr>,
+    metrics: Arc<Metrics>,
+) -> Result<Option<Steering>, StateError> {
+    let config = &snapshot.plan.config;
+    if config.credentials.iter().all(|credential| credential.oauth.is_none()) {
+        return Ok(None);
+    }
+    let clock: SharedClock = Arc::new(SystemClock);
+    let Kept { store, fingerprints } = open(config, set, clock.clone()).await?;
+    let outward = Arc::new(Outward::new(own));
+    outward.resolve_by(&config.dns);
+    let sharing = if config.state.url == StateUrl::Memory { Sharing::Alone } else { Sharing::Shared };
+    let parts = Parts { store, sharing, snapshot: snapshot.clone(), outward, clock, metrics };
+    Ok(Some(Steering::new(Tokens::start(parts), fingerprints)))
 }
 
 fn text(set: &SecretSet, name: &NamePattern, key: &'static str) -> Result<SecretBytes, StateError> {
