@@ -7,7 +7,6 @@ use std::pin::Pin;
 
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::answer::{self, Answer};
 use super::callback;

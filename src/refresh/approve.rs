@@ -185,7 +185,7 @@ impl Tokens {
         if oauth.authorize_url.is_none() {
             return Err(ApproveError::NoAuthorizeUrl(key.credential.to_string()));
         }
-        check_tenant(&snapshot, oauth, key)?;
+        check_key(&snapshot, key)?;
         let redirect_url = redirect_url.unwrap_or(&oauth.redirect_url);
         let captures = self.captures(&snapshot, key).await?;
         let (state, verifier) = (approve::state(&random()?), approve::verifier(&random()?));
@@ -315,10 +315,7 @@ pub fn tenants_of(snapshot: &Snapshot, credential: &str) -> Option<Tenants> {
 
 /// Refuses a connection that no route could use.
 pub fn check_key(snapshot: &Snapshot, key: &ConnectionKey) -> Result<(), ApproveError> {
-    check_tenant(snapshot, oauth_of(snapshot, &key.credential)?, key)
-}
-
-fn check_tenant(snapshot: &Snapshot, _: &OAuth, key: &ConnectionKey) -> Result<(), ApproveError> {
+    oauth_of(snapshot, &key.credential)?;
     let credential = || key.credential.to_string();
     let tenants = tenants_of(snapshot, &key.credential);
     match (tenants, &*key.tenant) {

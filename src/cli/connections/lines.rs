@@ -32,28 +32,28 @@ const MEMBERS: &str = "credential, tenant, access_token, refresh_token, expires_
 
 /// One line, read.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(super) struct Line {
     /// Counted from 1.
-    pub number: usize,
+    pub(super) number: usize,
     /// Which connection.
-    pub key: ConnectionKey,
+    pub(super) key: ConnectionKey,
     /// Its tokens; an access token or a refresh token is there.
-    pub tokens: TokenSet,
+    pub(super) tokens: TokenSet,
 }
 
 /// A line that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {number}: {mistake}")]
-pub struct LineError {
+pub(super) struct LineError {
     /// Counted from 1.
-    pub number: usize,
+    pub(super) number: usize,
     /// What is wrong with it.
-    pub mistake: Mistake,
+    pub(super) mistake: Mistake,
 }
 
 /// What is wrong with a line. No text has any part of a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mistake {
+pub(super) enum Mistake {
     /// Too long.
     #[error("longer than {LINE_LIMIT} bytes")]
     Long,
@@ -90,7 +90,7 @@ pub enum Mistake {
 }
 
 /// Reads a whole file. Empty lines are passed over. `now` is what `expires_in` counts from.
-pub fn read(bytes: &[u8], now: Timestamp) -> Result<Vec<Line>, LineError> {
+pub(super) fn read(bytes: &[u8], now: Timestamp) -> Result<Vec<Line>, LineError> {
     let mut lines = Vec::new();
     let mut seen = BTreeMap::new();
     for (index, raw) in bytes.split(|&byte| byte == b'\n').enumerate() {
@@ -329,7 +329,7 @@ fn secret(part: Part, name: &'static str) -> Result<SecretBytes, Mistake> {
 }
 
 /// One line that [`read`] takes, with its line end; `None` for a connection without any token.
-pub fn written(record: &Record) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn written(record: &Record) -> Option<Zeroizing<Vec<u8>>> {
     if record.tokens.access.is_none() && record.tokens.refresh.is_none() {
         return None;
     }

@@ -6,7 +6,7 @@ mod export;
 mod import;
 mod lines;
 pub(super) mod opened;
-pub(super) mod text;
+mod text;
 
 use args::{ConnectionsArgs, ListArgs, RevokeArgs, StateArgs, StateVerb, Verb, Which};
 use opened::{Opened, ended, open};

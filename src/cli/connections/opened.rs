@@ -17,13 +17,13 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::plan::Plan;
 
 /// A store, and what steers its connections.
-pub(super) struct Opened {
-    pub(super) steering: Steering,
-    pub(super) snapshot: Arc<Snapshot>,
+pub(in crate::cli) struct Opened {
+    pub(in crate::cli) steering: Steering,
+    pub(in crate::cli) snapshot: Arc<Snapshot>,
 }
 
 /// Opens it. No task runs behind it: every call does its one step.
-pub(super) async fn open(global: &Global) -> anyhow::Result<Opened> {
+pub(in crate::cli) async fn open(global: &Global) -> anyhow::Result<Opened> {
     let config = source::config(global)?;
     if config.state.url == StateUrl::Memory {
         return Err(Ended::new(Exit::Bad, "[state] url is \"memory:\": what the running proxy has there, no other process can see")
@@ -54,7 +54,7 @@ pub(super) async fn open(global: &Global) -> anyhow::Result<Opened> {
 
 impl Opened {
     /// Ends what opening began.
-    pub(super) async fn close(self) {
+    pub(in crate::cli) async fn close(self) {
         self.steering.tokens().drain().await;
         // What it did is done; a store that cannot say goodbye is no error of the command.
         let _ = self.steering.tokens().store().close().await;
@@ -67,7 +67,7 @@ fn refused_state(error: state::StateError) -> Ended {
 }
 
 /// A refusal with the status of the process that it stands for.
-pub(super) fn ended(refused: Refused) -> Ended {
+pub(in crate::cli) fn ended(refused: Refused) -> Ended {
     let exit = match refused.trouble {
         Trouble::Ask | Trouble::Unknown | Trouble::Spent | Trouble::Platform => Exit::Bad,
         Trouble::PersonMustAct => Exit::PersonMustAct,
