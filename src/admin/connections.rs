@@ -304,7 +304,9 @@ pub(super) async fn answer(path: Path, query: &str, body: &[u8], from: Option<&d
         Path::Revoke(credential, tenant) => json_of(from.revoke(&credential, &tenant).await),
         Path::Begin => match serde_json::from_slice::<BeginAsk>(body) {
             Ok(ask) => json_of(from.begin(ask).await),
-            Err(_) => Refused::new(Trouble::Ask, "send {\"credential\": .., \"tenant\": .., \"redirect_url\": ..}").answer(),
+            Err(_) => {
+                Refused::new(Trouble::Ask, "send {\"credential\": .., \"tenant\": .., \"redirect_url\": ..}").answer()
+            }
         },
         Path::Finish => match serde_json::from_slice::<FinishAsk>(body) {
             Ok(ask) => json_of(from.finish(ask.query.strip_prefix('?').unwrap_or(&ask.query)).await),

@@ -18,14 +18,23 @@ fn paths_are_names_and_verbs() {
     assert_eq!(find(&post, "/api/connect"), Some(Path::Begin));
     assert_eq!(find(&post, "/api/connect/finish"), Some(Path::Finish));
     assert_eq!(find(&get, "/connect/callback"), Some(Path::Callback));
-    for nothing in ["/api/connections/", "/api/connections/a//refresh", "/api/connections/a%2fb", "/api/connections/a/b/c"] {
+    for nothing in
+        ["/api/connections/", "/api/connections/a//refresh", "/api/connections/a%2fb", "/api/connections/a/b/c"]
+    {
         assert_eq!(find(&get, nothing), None, "{nothing}");
     }
 }
 
 #[test]
 fn what_changes_something_needs_the_token() {
-    for (path, changing) in [("/api/connect", true), ("/api/connect/finish", true), ("/api/connections/a/b/refresh", true), ("/api/connections/a/b/revoke", true), ("/api/connections", false), ("/connect/callback", false)] {
+    for (path, changing) in [
+        ("/api/connect", true),
+        ("/api/connect/finish", true),
+        ("/api/connections/a/b/refresh", true),
+        ("/api/connections/a/b/revoke", true),
+        ("/api/connections", false),
+        ("/connect/callback", false),
+    ] {
         assert_eq!(Path::find(path, &Method::POST).unwrap().is_changing(), changing, "{path}");
     }
 }

@@ -64,7 +64,10 @@ async fn connect(global: &Global, own: &ConnectArgs, opened: &Opened) -> anyhow:
     let done = done?;
     if done.scope == Scope::Changed {
         let granted = done.record.tokens.scopes.join(" ");
-        terminal::note(&format!("warning: what was granted is not what was asked for: {}", terminal::harmless(&granted)));
+        terminal::note(&format!(
+            "warning: what was granted is not what was asked for: {}",
+            terminal::harmless(&granted)
+        ));
     }
     connections::print(global, &opened.steering.view(&done.record, tokens.now()))
 }
@@ -115,7 +118,8 @@ fn loopback(url: &str) -> Option<(SocketAddr, String)> {
         host => host.parse::<IpAddr>().ok().filter(IpAddr::is_loopback)?,
     };
     let port = uri.port_u16().unwrap_or(80);
-    (uri.scheme_str() == Some("http") && uri.query().is_none()).then(|| (SocketAddr::new(ip, port), uri.path().to_owned()))
+    (uri.scheme_str() == Some("http") && uri.query().is_none())
+        .then(|| (SocketAddr::new(ip, port), uri.path().to_owned()))
 }
 
 /// The same URL with the port that the system gave for 0 (RFC 8252 section 7.3: any port is allowed on loopback).
@@ -161,7 +165,13 @@ mod tests {
         assert_eq!(found("http://127.0.0.1:0/callback"), Some(("127.0.0.1:0".into(), "/callback".into())));
         assert_eq!(found("http://localhost:8123/"), Some(("127.0.0.1:8123".into(), "/".into())));
         assert_eq!(found("http://[::1]:9/x"), Some(("[::1]:9".into(), "/x".into())));
-        for other in ["https://127.0.0.1/x", "http://192.0.2.1/x", "http://localhost.example/", "Acme-App-RuName", "http://127.0.0.1/x?y"] {
+        for other in [
+            "https://127.0.0.1/x",
+            "http://192.0.2.1/x",
+            "http://localhost.example/",
+            "Acme-App-RuName",
+            "http://127.0.0.1/x?y",
+        ] {
             assert_eq!(found(other), None, "{other}");
         }
         assert_eq!(with_port("http://127.0.0.1:0/callback", 4711), "http://127.0.0.1:4711/callback");

@@ -145,7 +145,9 @@ impl ApproveError {
             | Self::Secret { .. }
             | Self::Callback(_) => Remedy::Correct,
             Self::Spent => Remedy::Begin,
-            Self::Denied { error, .. } if matches!(&**error, "server_error" | "temporarily_unavailable") => Remedy::Wait,
+            Self::Denied { error, .. } if matches!(&**error, "server_error" | "temporarily_unavailable") => {
+                Remedy::Wait
+            }
             Self::Denied { error, .. } if error.starts_with("invalid_") || error.starts_with("unsupported_") => {
                 Remedy::Correct
             }
@@ -190,9 +192,8 @@ impl Tokens {
         let captures = self.captures(&snapshot, key).await?;
         let (state, verifier) = (approve::state(&random()?), approve::verifier(&random()?));
         let client = Client::of(&snapshot, &key.credential, &key.tenant, &captures)?;
-        let url = client.with(|input| {
-            approve::authorize_url(input, &state, &approve::challenge(&verifier), redirect_url)
-        })?;
+        let url =
+            client.with(|input| approve::authorize_url(input, &state, &approve::challenge(&verifier), redirect_url))?;
         let approval = Approval {
             state: approve::state_digest(&state),
             key: key.clone(),

@@ -107,9 +107,11 @@ impl Steering {
     async fn page(&self, query: ListQuery) -> Result<ConnectionList, Refused> {
         let store = self.tokens.store();
         let refreshing = query.state.as_deref() == Some("refreshing");
-        let state = query.state.as_deref().filter(|_| !refreshing).map(|word| {
-            State::from_word(word).ok_or_else(|| Refused::new(Trouble::Ask, "there is no such state"))
-        });
+        let state = query
+            .state
+            .as_deref()
+            .filter(|_| !refreshing)
+            .map(|word| State::from_word(word).ok_or_else(|| Refused::new(Trouble::Ask, "there is no such state")));
         let filter = Filter { credential: query.credential, tenant: query.tenant, state: state.transpose()? };
         let mut after = query.after.as_deref().map(cursor).transpose()?;
         let limit = query.limit.clamp(1, LIMIT_MAX) as usize;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
+use super::connections::{Fingerprints, Steering};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::model::{Config, StateUrl};
 use crate::control::outward::Outward;
@@ -17,7 +18,6 @@ use crate::secret::value::{BadReason, SecretBytes};
 use crate::sign::basic::PublicValue;
 use crate::sign::material::{Kind, Material};
 use crate::snapshot::Snapshot;
-use super::connections::{Fingerprints, Steering};
 use crate::store::{self, Place, Store, StoreError};
 
 /// An open store.

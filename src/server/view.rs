@@ -10,8 +10,8 @@ use super::connections::Steering;
 use super::state;
 use super::tasks::Command;
 use crate::admin::{
-    AdminToken, Connections, CredentialView, Health, ListenerView, Readiness, Reads, ReloadResult, ReloadView, RouteView, Source,
-    StatusView, Unhealthy,
+    AdminToken, Connections, CredentialView, Health, ListenerView, Readiness, Reads, ReloadResult, ReloadView,
+    RouteView, Source, StatusView, Unhealthy,
 };
 use crate::clock::Timestamp;
 use crate::config::model::{AtStart, Route};

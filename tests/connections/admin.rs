@@ -67,7 +67,10 @@ async fn a_back_end_begins_and_finishes() {
     assert_eq!(one, get(&proxy, "/api/connections").await.json()["connections"][0]);
     assert_eq!(get(&proxy, "/api/connections/shop").await.json()["connections"][0], one);
     let page = get(&proxy, "/").await.body;
-    assert!(page.contains("<th scope=\"row\">shop/m1</th>") && page.contains(one["access_token"].as_str().unwrap()), "{page}");
+    assert!(
+        page.contains("<th scope=\"row\">shop/m1</th>") && page.contains(one["access_token"].as_str().unwrap()),
+        "{page}"
+    );
 
     let refreshed = post(&proxy, "/api/connections/shop/m1/refresh", Value::Null).await;
     assert_eq!(refreshed.status, 200, "{refreshed:?}");
@@ -101,7 +104,9 @@ async fn the_browser_may_come_back_to_the_admin_listener() {
 async fn changing_calls_need_the_token_and_good_words() {
     let authority = Authority::start();
     let proxy = started(&authority).await;
-    for path in ["/api/connect", "/api/connect/finish", "/api/connections/shop/m1/refresh", "/api/connections/shop/m1/revoke"] {
+    for path in
+        ["/api/connect", "/api/connect/finish", "/api/connections/shop/m1/refresh", "/api/connections/shop/m1/revoke"]
+    {
         assert_eq!(ask(&proxy, "POST", path, None, &Value::Null).await.status, 401, "{path}");
         assert_eq!(ask(&proxy, "POST", path, Some("wrong"), &Value::Null).await.status, 401, "{path}");
         // What is below a connection is found for POST; for GET it would be one more segment than names have.

@@ -92,7 +92,9 @@ fn serve(stream: TcpStream, known: &Mutex<Known>) {
         _ => (404, String::new(), String::new()),
     };
     let length = body.len();
-    let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{extra}\r\n{body}");
+    let head = format!(
+        "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{extra}\r\n{body}"
+    );
     let _ = reader.get_mut().write_all(head.as_bytes());
 }
 
@@ -119,7 +121,8 @@ fn authorize(query: &str, known: &mut Known) -> (u16, String, String) {
 fn token(body: &[u8], authorization: &str, known: &mut Known) -> (u16, String, String) {
     let call = form(std::str::from_utf8(body).unwrap());
     known.calls.push(call.clone());
-    let refuse = |error: &str| (400, String::new(), format!("{{\"error\":\"{error}\",\"error_description\":\"go away\"}}"));
+    let refuse =
+        |error: &str| (400, String::new(), format!("{{\"error\":\"{error}\",\"error_description\":\"go away\"}}"));
     if authorization != "Basic YXBwOmFwcC1zZWNyZXQ=" {
         return refuse("invalid_client"); // printf app:app-secret | base64
     }
@@ -214,7 +217,12 @@ impl Got {
 pub(super) fn browse(url: &str) -> Option<Got> {
     let rest = url.strip_prefix("http://").unwrap();
     let (authority, path) = rest.split_once('/').unwrap();
-    request(authority, &format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nSec-Fetch-Site: cross-site\r\nConnection: close\r\n\r\n"))
+    request(
+        authority,
+        &format!(
+            "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nSec-Fetch-Site: cross-site\r\nConnection: close\r\n\r\n"
+        ),
+    )
 }
 
 /// Sends bytes and reads to the end.

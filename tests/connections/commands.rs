@@ -46,7 +46,10 @@ fn what_was_imported_is_listed_shown_and_exported() {
     assert!(text.out.starts_with("CREDENTIAL  TENANT  STATE "), "{text:?}");
     assert!(text.out.contains("shop        m1      active  ends in "), "{text:?}");
     let one = run(&scratch, &["connections", "show", "own"]);
-    assert!(one.out.starts_with("credential    own\ngrant         authorization_code\nstate         active\n"), "{one:?}");
+    assert!(
+        one.out.starts_with("credential    own\ngrant         authorization_code\nstate         active\n"),
+        "{one:?}"
+    );
 
     let exported = run(&scratch, &["connections", "export", "--yes-print-tokens"]);
     assert_eq!(exported.status, 0, "{exported:?}");
@@ -68,9 +71,18 @@ fn an_import_is_all_or_nothing_and_says_no_value() {
     let scratch = scratch(&authority, "");
     for (line, said) in [
         (r#"{"credential":"shop","tenant":"m9","access_token":"canary"#, "line 2: not a JSON object"),
-        (r#"{"credential":"shop","access_token":"canary"}"#, "line 2: credential shop has a connection for each tenant"),
-        (r#"{"credential":"own","tenant":"m1","access_token":"canary"}"#, "line 2: credential own has one connection for all"),
-        (r#"{"credential":"gone","tenant":"m1","access_token":"canary"}"#, "line 2: there is no oauth2 credential \"gone\""),
+        (
+            r#"{"credential":"shop","access_token":"canary"}"#,
+            "line 2: credential shop has a connection for each tenant",
+        ),
+        (
+            r#"{"credential":"own","tenant":"m1","access_token":"canary"}"#,
+            "line 2: credential own has one connection for all",
+        ),
+        (
+            r#"{"credential":"gone","tenant":"m1","access_token":"canary"}"#,
+            "line 2: there is no oauth2 credential \"gone\"",
+        ),
         (r#"{"credential":"shop","tenant":"m1","access_token":"canary"}"#, "line 2: the same connection as line 1"),
     ] {
         let first = LINES.lines().next().unwrap();
@@ -95,7 +107,8 @@ fn an_import_is_all_or_nothing_and_says_no_value() {
 fn a_list_comes_in_pages_and_filtered() {
     let authority = Authority::start();
     let scratch = scratch(&authority, "");
-    let line = |number: u32| format!("{{\"credential\":\"shop\",\"tenant\":\"m{number}\",\"access_token\":\"x{number}\"}}\n");
+    let line =
+        |number: u32| format!("{{\"credential\":\"shop\",\"tenant\":\"m{number}\",\"access_token\":\"x{number}\"}}\n");
     assert_eq!(import(&scratch, &(0..7).map(line).collect::<String>(), &[]).status, 0);
     let mut seen = Vec::new();
     let mut after: Option<String> = None;
@@ -131,7 +144,10 @@ fn refresh_and_revoke_reach_the_platform() {
     // The platform never gave this refresh token: somebody must approve again.
     let ran = run(&scratch, &["connections", "refresh", "shop", "--tenant", "m1"]);
     assert_eq!((ran.status, ran.out.as_str()), (3, ""), "{ran:?}");
-    assert!(ran.err.contains("invalid_grant") && ran.err.contains("hint: countersign connect shop --tenant m1"), "{ran:?}");
+    assert!(
+        ran.err.contains("invalid_grant") && ran.err.contains("hint: countersign connect shop --tenant m1"),
+        "{ran:?}"
+    );
     let shown = json(&scratch, &["connections", "show", "shop", "--tenant", "m1"]);
     assert_eq!((&shown["state"], &shown["reason"]), (&"reauthorize".into(), &"invalid_grant".into()), "{shown}");
 
@@ -143,7 +159,8 @@ fn refresh_and_revoke_reach_the_platform() {
     assert_eq!((&shown["state"], &shown["access_token"]), (&"revoked".into(), &serde_json::Value::Null), "{shown}");
 
     let all = json(&scratch, &["connections", "revoke", "shop", "--all"]);
-    let tenants: Vec<&str> = all["revoked"].as_array().unwrap().iter().map(|one| one["tenant"].as_str().unwrap()).collect();
+    let tenants: Vec<&str> =
+        all["revoked"].as_array().unwrap().iter().map(|one| one["tenant"].as_str().unwrap()).collect();
     assert_eq!(tenants, ["m2"], "m1 is revoked already");
     let gone = run(&scratch, &["connections", "revoke", "shop", "--tenant", "m9"]);
     assert_eq!((gone.status, gone.err.as_str()), (1, "error: shop/m9 is not connected\n"), "{gone:?}");

@@ -76,7 +76,10 @@ fn an_approval_is_stored_and_cannot_be_used_again() {
     let page = browse(&back).unwrap();
     assert_eq!(page.status, 200, "{page:?}");
     assert!(page.body.contains("shop is connected for m1"), "{page:?}");
-    assert!(!page.body.contains("<script") && !page.body.contains("access-") && !page.body.contains("code-"), "{page:?}");
+    assert!(
+        !page.body.contains("<script") && !page.body.contains("access-") && !page.body.contains("code-"),
+        "{page:?}"
+    );
     assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"), "{page:?}");
     let ran = connecting.ended();
     assert_eq!(ran.status, 0, "{ran:?}");
@@ -122,7 +125,11 @@ fn another_scope_than_asked_for_is_said() {
     let connecting = Connecting::start(&scratch, &["own", "--no-browser"]);
     browse(&connecting.approved()).unwrap();
     let ran = connecting.ended();
-    assert_eq!((ran.status, ran.err.as_str()), (0, "warning: what was granted is not what was asked for: read\n"), "{ran:?}");
+    assert_eq!(
+        (ran.status, ran.err.as_str()),
+        (0, "warning: what was granted is not what was asked for: read\n"),
+        "{ran:?}"
+    );
 }
 
 #[test]

@@ -2,38 +2,17 @@
 refreshes with rotation, a request with the token, revocation. Refresh tokens rotate, and one that is used twice ends its family.
 """
 
-import base64
 import html.parser
 import http.cookiejar
 import json
-import os
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
 
 import lib
+import provider
 
-PROVIDER = """
-import { Provider } from "oidc-provider";
-const { port, secret } = JSON.parse(process.argv[2]);
-const provider = new Provider(`http://127.0.0.1:${port}`, {
-  clients: [{
-    client_id: "app", client_secret: secret, application_type: "native", redirect_uris: ["http://127.0.0.1/callback"],
-    grant_types: ["authorization_code", "refresh_token"], response_types: ["code"], token_endpoint_auth_method: "client_secret_basic",
-  }],
-  features: { revocation: { enabled: true }, introspection: { enabled: true } },
-  issueRefreshToken: () => true,
-  rotateRefreshToken: true,
-  ttl: { AccessToken: 3600, RefreshToken: 86400 },
-  cookies: { keys: ["of the check"] },
-});
-provider.on("server_error", (_, error) => console.error(error));
-provider.listen(port, "127.0.0.1", () => console.log("listening"));
-"""
-
-# What a client secret may hold: RFC 6749 section 2.3.1 encodes both parts before they are joined, and this server insists on it.
-SECRET = "s3cret%+/=:& with all that is encoded"
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 
@@ -87,11 +66,10 @@ class Browser:
         return self.open(place.rstrip("/") + "/abort")
 
 
-def asked(port, path, fields):
+def asked(platform, path, fields):
     """A call of the provider by its client."""
-    pair = ":".join(urllib.parse.quote_plus(part) for part in ("app", SECRET))
-    headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode(), "Content-Type": "application/x-www-form-urlencoded"}
-    status, _, body = lib.ask(("127.0.0.1", port), path, "POST", headers, urllib.parse.urlencode(fields))
+    headers = {"Authorization": provider.BASIC, "Content-Type": "application/x-www-form-urlencoded"}
+    status, _, body = lib.ask(platform.address, path, "POST", headers, urllib.parse.urlencode(fields))
     return status, json.loads(body) if body else {}
 
 
@@ -104,14 +82,10 @@ def connecting(bench, folder, *words):
 
 
 def checks(bench):
-    report, port = bench.report, lib.free_port()
-    script = bench.node / "oidc_provider.mjs"
-    script.write_text(PROVIDER)
-    bench.program("node", script, json.dumps({"port": port, "secret": SECRET}), log="provider.log", cwd=bench.node,
-                  env={**os.environ, "NODE_NO_WARNINGS": "1"})
-    lib.wait_for("oidc-provider", lambda: lib.listening(port), seconds=30)
+    report = bench.report
+    platform = provider.Provider(bench, LIFE="3600")
     secrets = bench.subfolder("secrets")
-    bench.secrets(secrets, client=SECRET, admin="the-admin", state=KEY)
+    bench.secrets(secrets, client=provider.CLIENT_SECRET, admin="the-admin", state=KEY)
     proxy = bench.proxy("oidc", f"""
 [admin]
 token = "admin"
@@ -121,12 +95,12 @@ url = "sqlite:state/connections.db"
 key = "state"
 
 [credential.shop]
-oauth2 = {{ grant = "authorization_code", client_id = "app", client_secret = {{ secret = "client" }}, scope = "openid", token_url = "http://127.0.0.1:{port}/token", authorize_url = "http://127.0.0.1:{port}/auth", revoke_url = "http://127.0.0.1:{port}/token/revocation" }}
+oauth2 = {{ grant = "authorization_code", client_id = "{provider.CLIENT_ID}", client_secret = {{ secret = "client" }}, scope = "openid", token_url = "{platform.url}/token", authorize_url = "{platform.url}/auth", revoke_url = "{platform.url}/token/revocation" }}
 
 [[route]]
 name       = "me"
 host       = "op.test"
-upstream   = "http://127.0.0.1:{port}"
+upstream   = "{platform.url}"
 credential = "shop"
 tenant     = {{ header = "Countersign-Tenant" }}
 """, secrets)
@@ -178,7 +152,7 @@ tenant     = {{ header = "Countersign-Tenant" }}
     token = json.loads(lines)["refresh_token"]
     done, said = connections("revoke", "shop", "--tenant", "m1")
     report.equal("revoke tells the platform and the routes", (said.get("state"), said.get("platform"), said.get("routes")), ("revoked", "revoked", ["me"]))
-    status, said = asked(port, "/token", {"grant_type": "refresh_token", "refresh_token": token})
+    status, said = asked(platform, "/token", {"grant_type": "refresh_token", "refresh_token": token})
     report.equal("the platform takes its refresh token no more", (status, said.get("error")), (400, "invalid_grant"))
     lib.wait_for("the running proxy to stop using it", lambda: me("m1")[0] == 403, seconds=10, step=0.2)
     report.check("the running proxy stops within 10 s", True)
@@ -187,7 +161,7 @@ tenant     = {{ header = "Countersign-Tenant" }}
 
     # A refresh token that somebody else used: the family ends at the platform, and a person must approve again.
     lines = bench.command("connections", "export", "shop", "--tenant", "m2", "--yes-print-tokens", cwd=folder).stdout
-    asked(port, "/token", {"grant_type": "refresh_token", "refresh_token": json.loads(lines)["refresh_token"]})
+    asked(platform, "/token", {"grant_type": "refresh_token", "refresh_token": json.loads(lines)["refresh_token"]})
     done, _ = connections("refresh", "shop", "--tenant", "m2")
     report.check("a refresh token that was used elsewhere is said", done.returncode == 3 and "invalid_grant" in done.stderr, done.stderr)
 

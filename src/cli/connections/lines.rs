@@ -28,7 +28,8 @@ const NAME_LIMIT: usize = 255;
 const LIFE_LIMIT: i64 = 100 * 366 * 86_400;
 
 /// What a line may have.
-const MEMBERS: &str = "credential, tenant, access_token, refresh_token, expires_at, expires_in, refresh_expires_at, scope, values, host";
+const MEMBERS: &str =
+    "credential, tenant, access_token, refresh_token, expires_at, expires_in, refresh_expires_at, scope, values, host";
 
 /// One line, read.
 #[derive(Clone, Debug)]

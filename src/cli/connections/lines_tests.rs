@@ -24,12 +24,22 @@ fn every_member_is_read() {
     let lines = read(text.as_bytes(), NOW).unwrap();
     assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [2, 3, 5]);
     let [one, two, three] = &lines[..] else { panic!() };
-    assert_eq!((one.key.to_string(), plain(&one.tokens.access), plain(&one.tokens.refresh)), ("shop/m1".into(), Some("a1"), Some("r1")));
+    assert_eq!(
+        (one.key.to_string(), plain(&one.tokens.access), plain(&one.tokens.refresh)),
+        ("shop/m1".into(), Some("a1"), Some("r1"))
+    );
     assert_eq!(one.tokens.expires_at, Some(NOW.plus_seconds(60)));
     assert_eq!(one.tokens.scopes, ["read", "write"]);
-    assert_eq!(two.tokens.expires_at, Some(Timestamp::from_seconds(1_800_000_000)), "2027-01-15T08:00:00Z by `date -u -d @1800000000`");
+    assert_eq!(
+        two.tokens.expires_at,
+        Some(Timestamp::from_seconds(1_800_000_000)),
+        "2027-01-15T08:00:00Z by `date -u -d @1800000000`"
+    );
     assert_eq!(two.tokens.refresh_expires_at, Some(Timestamp::from_seconds(1_900_000_000)));
-    assert_eq!((two.tokens.values["manager"].expose(), two.tokens.host.as_deref()), (b"v".as_slice(), Some("eu.example.com")));
+    assert_eq!(
+        (two.tokens.values["manager"].expose(), two.tokens.host.as_deref()),
+        (b"v".as_slice(), Some("eu.example.com"))
+    );
     assert_eq!((three.key.to_string(), three.tokens.expires_at), ("cc".into(), Some(NOW.plus_seconds(60))));
 }
 
@@ -48,7 +58,10 @@ fn a_mistake_says_its_line_and_no_value() {
         (r#"{"credential":"c"}"#, Mistake::NoToken),
         (r#"{"credential":"c","access_token":"canary","expires_at":"canary"}"#, Mistake::Kind("expires_at", TIME)),
         (r#"{"credential":"c","access_token":"canary","expires_at":1,"expires_in":1}"#, Mistake::Both),
-        (r#"{"credential":"c","access_token":"canary","expires_in":-1}"#, Mistake::Kind("expires_in", "a number of seconds")),
+        (
+            r#"{"credential":"c","access_token":"canary","expires_in":-1}"#,
+            Mistake::Kind("expires_in", "a number of seconds"),
+        ),
         (good, Mistake::Same(1)),
     ] {
         let error = mistake(&format!("{good}\n{line}\n"));
@@ -98,7 +111,10 @@ fn what_is_written_is_read_again() {
     assert_eq!((plain(&read.access), plain(&read.refresh)), (plain(&was.access), plain(&was.refresh)));
     assert_eq!(read.values["manager"].expose(), b"m");
     assert_eq!((&read.host, &read.scopes), (&was.host, &was.scopes));
-    assert_eq!((read.issued_at, read.expires_at, read.refresh_expires_at), (was.issued_at, was.expires_at, was.refresh_expires_at));
+    assert_eq!(
+        (read.issued_at, read.expires_at, read.refresh_expires_at),
+        (was.issued_at, was.expires_at, was.refresh_expires_at)
+    );
     let empty = Record { tokens: TokenSet::default(), ..record };
     assert!(written(&empty).is_none());
 }

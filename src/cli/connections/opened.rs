@@ -26,9 +26,12 @@ pub(in crate::cli) struct Opened {
 pub(in crate::cli) async fn open(global: &Global) -> anyhow::Result<Opened> {
     let config = source::config(global)?;
     if config.state.url == StateUrl::Memory {
-        return Err(Ended::new(Exit::Bad, "[state] url is \"memory:\": what the running proxy has there, no other process can see")
-            .with_hint("ask its admin listener, or keep connections in \"sqlite:PATH\" or \"postgres://..\"")
-            .into());
+        return Err(Ended::new(
+            Exit::Bad,
+            "[state] url is \"memory:\": what the running proxy has there, no other process can see",
+        )
+        .with_hint("ask its admin listener, or keep connections in \"sqlite:PATH\" or \"postgres://..\"")
+        .into());
     }
     if config.credentials.iter().all(|credential| credential.oauth.is_none()) {
         return Err(Ended::new(Exit::Bad, "no credential of the configuration has connections")

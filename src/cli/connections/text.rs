@@ -7,7 +7,8 @@ use crate::observe::line::time_text;
 
 /// A row for each.
 pub(super) fn table(views: &[ConnectionView], now: Timestamp) -> String {
-    let head = ["CREDENTIAL", "TENANT", "STATE", "REASON", "TOKEN", "NEXT REFRESH", "LAST REFRESH", "USED", "FINGERPRINT"];
+    let head =
+        ["CREDENTIAL", "TENANT", "STATE", "REASON", "TOKEN", "NEXT REFRESH", "LAST REFRESH", "USED", "FINGERPRINT"];
     let row = |view: &ConnectionView| {
         let token = match (&view.access_token, view.expires_at) {
             (None, _) => "none".to_owned(),
@@ -40,9 +41,7 @@ pub(super) fn table(views: &[ConnectionView], now: Timestamp) -> String {
 pub(super) fn one(view: &ConnectionView) -> String {
     let time = |at: Option<Timestamp>| at.map(time_text);
     let words = |list: &[String]| Some(list.join(", ")).filter(|text| !text.is_empty());
-    let last = view.last_refresh.as_ref().map(|last| {
-        format!("{} {}", time(last.at).unwrap_or_default(), last.outcome)
-    });
+    let last = view.last_refresh.as_ref().map(|last| format!("{} {}", time(last.at).unwrap_or_default(), last.outcome));
     let state = match view.reason {
         Some(reason) => format!("{} ({reason})", view.state),
         None => view.state.to_owned(),
@@ -112,7 +111,8 @@ mod tests {
     #[test]
     fn times_read_well() {
         let at = Timestamp::from_seconds;
-        let words = [when(at(160), at(100)), when(at(100), at(7300)), when(at(100), at(400_000)), when(at(7300), at(0))];
+        let words =
+            [when(at(160), at(100)), when(at(100), at(7300)), when(at(100), at(400_000)), when(at(7300), at(0))];
         assert_eq!(words, ["in 60 s", "2 h ago", "4 d ago", "in 2 h"]);
     }
 }
