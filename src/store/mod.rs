@@ -21,7 +21,8 @@ pub use place::{Place, Rotation, Sharing, Surroundings, check_place};
 
 use crate::clock::{SharedClock, Timestamp};
 use crate::secret::value::SecretBytes;
-use crate::token::record::{LastRefresh, Reason, State, TokenSet};
+pub use crate::token::machine::Change;
+use crate::token::record::State;
 use crate::token::{ConnectionKey, Event, Record};
 
 /// The answer of a store, later.
@@ -107,29 +108,6 @@ pub enum Known {
     Version(u64),
     /// None yet: an empty one is made (grants that need no consent).
     Nothing,
-}
-
-/// What a refresh changes. Written with the lease's owner and version; ends lease and intent.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// The new state.
-    pub state: State,
-    /// Why.
-    pub reason: Option<Reason>,
-    /// What the platform said.
-    pub detail: Option<String>,
-    /// New tokens; `None` leaves the old.
-    pub tokens: Option<TokenSet>,
-    /// Failed refreshes in a row.
-    pub failures: u32,
-    /// From now until it is refreshed next; `None`: not by itself.
-    pub next_refresh_in: Option<Duration>,
-    /// This attempt.
-    pub last_refresh: Option<LastRefresh>,
-    /// The seed that the refresh token came from.
-    pub seed: Option<[u8; 32]>,
-    /// Told in the same transaction.
-    pub events: Vec<Event>,
 }
 
 /// What came of a write under a lease.
