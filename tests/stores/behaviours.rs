@@ -7,7 +7,7 @@ use countersign::store::{Approval, Claim, Committed, Existing, Filter, Known, St
 use countersign::token::EventKind;
 use countersign::token::record::{Reason, State};
 
-use super::{TERM, World, change, everywhere, exposed, secret, tokens};
+use super::{EVENTS, TERM, World, change, everywhere, exposed, secret, tokens};
 
 #[test]
 fn what_is_written_is_read_by_the_other() {
@@ -57,6 +57,7 @@ fn of_many_who_claim_one_wins() {
 #[test]
 fn a_commit_needs_the_version_and_the_lease() {
     everywhere(|w: World| async move {
+        let _turn = EVENTS.lock().await;
         let key = w.key("m1");
         let (first, _) = w.won("m1", Known::Nothing, "one").await;
         assert_eq!((first.version, first.intent.is_some()), (0, true));
@@ -149,6 +150,7 @@ fn a_lease_that_ran_out_and_nobody_took_still_commits() {
 #[test]
 fn an_import_is_whole_or_not_at_all() {
     everywhere(|w: World| async move {
+        let _turn = EVENTS.lock().await;
         w.a.put(vec![w.full("m2", "old")], Existing::Refuse, Vec::new()).await.unwrap();
         let many = || vec![w.full("m1", "new"), w.full("m2", "new"), w.full("m3", "new")];
         let told = vec![w.event("m1", EventKind::Connected)];
@@ -251,6 +253,7 @@ fn an_approval_is_finished_once() {
 #[test]
 fn events_come_until_they_are_delivered() {
     everywhere(|w: World| async move {
+        let _turn = EVENTS.lock().await;
         w.a.tell(vec![w.event("m1", EventKind::Degraded), w.event("m2", EventKind::Unhealthy)]).await.unwrap();
         let take = async |term| {
             let (events, dropped) = w.b.take_events(1000, term).await.unwrap();
