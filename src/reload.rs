@@ -144,6 +144,9 @@ impl Reloader {
         // Before the swap: no request that sees the new identity can be earlier than the end of the old one.
         retire(&live.snapshot, &snapshot);
         self.proxy.live.store(next);
+        if let Some(tokens) = &self.proxy.tokens {
+            tokens.update(snapshot.clone());
+        }
         self.proxy.pool.sweep();
         report::changes(&self.proxy.metrics, Some(&live.snapshot), &snapshot);
     }

@@ -4,11 +4,13 @@
 
 mod callers;
 mod cli;
+mod connections;
 mod failing_well;
 mod house;
 mod intercept;
 mod leaks;
 mod rotation;
+mod stores;
 mod support;
 mod way_out;
 mod ways_in;

@@ -2,6 +2,8 @@
 //! Requests never make a token call. Callers: `proxy` (looking up, waiting), `server` (start, reload, drain, views),
 //! `cli` (steering a store without a running proxy).
 
+pub mod approve;
+mod exchange;
 mod tokens;
 mod view;
 

@@ -90,6 +90,21 @@ impl Tokens {
         &self.parts.store
     }
 
+    /// The snapshot in use.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// What makes calls to platforms.
+    pub(super) fn outward(&self) -> &Outward {
+        &self.parts.outward
+    }
+
     /// A record was written by other means (an approval, an import): it is read again.
     pub async fn changed(&self, _key: &ConnectionKey) {}
 
