@@ -123,7 +123,8 @@ impl CredentialState {
     /// The instance for a request; `value` gives the tenant and captures.
     pub fn instance<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> Result<&Arc<Instance>, Unavailable> {
         let found = match &*self.variables {
-            [] => self.instances.get(""),
+            // There is but one.
+            [] => self.instances.values().next(),
             [one] => value(one).and_then(|text| self.instances.get(text)),
             many => {
                 let values: Option<Vec<&str>> = many.iter().map(|name| value(name)).collect();
