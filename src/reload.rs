@@ -141,8 +141,9 @@ impl Reloader {
         let moment = Moment { now: self.proxy.clock.now(), fingerprint_key: self.moment_key };
         let snapshot = Arc::new(Snapshot::compile(plan, set, Some(&live.snapshot), moment));
         let next = Arc::new(Live::new(snapshot.clone(), Some(live), &self.proxy.metrics));
-        self.proxy.live.store(next);
+        // Before the swap: no request that sees the new identity can be earlier than the end of the old one.
         retire(&live.snapshot, &snapshot);
+        self.proxy.live.store(next);
         self.proxy.pool.sweep();
         report::changes(&self.proxy.metrics, Some(&live.snapshot), &snapshot);
     }

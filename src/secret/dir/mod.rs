@@ -8,6 +8,7 @@
 
 mod file;
 mod links;
+mod mounts;
 mod settle;
 mod start;
 mod take;

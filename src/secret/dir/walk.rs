@@ -137,6 +137,9 @@ impl<'r> Pass<'r> {
                 return Ok(()); // a link to a directory above
             }
             self.above.push(id);
+            if self.reader.generation == 0 {
+                self.reader.remarks.mounts.add(found.mount, &self.path);
+            }
             let mount = std::mem::replace(&mut self.mount, found.mount);
             let inside = self.inside(&fd, name != DATA, id, via);
             self.mount = mount;
