@@ -30,6 +30,7 @@ use crate::clock::Timestamp;
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step, Twins};
+use crate::snapshot::Snapshot;
 use crate::snapshot::credential::Value;
 use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};
@@ -49,12 +50,11 @@ pub async fn answer(proxy: &Arc<Proxy>, arrival: &Arrival, request: Request<Inco
     let body = FromWorker::new(body, parts.version);
     let mut tally = Box::new(Tally::start(proxy.clone(), live.clone(), &parts.method, &parts.uri));
     match pass(proxy, &live, arrival, parts, body, &mut tally).await {
-        Ok((answer, Some(handshake))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok((answer, _, Some(handshake))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             handshake.switch(answer, tally)
         }
-        Ok((answer, _)) => {
+        Ok((answer, names, _)) => {
             let (mut head, body) = answer.into_parts();
-            let names = Names::of(&head.headers);
             hop::clean_answer(&mut head.headers, names);
             tally.head(head.status.as_u16());
             Response::from_parts(head, WorkerAnswer::upstream(body, tally))
@@ -84,7 +84,7 @@ async fn pass(
     mut parts: Parts,
     body: FromWorker,
     tally: &mut Tally,
-) -> Result<(Answer, Option<Handshake>), OwnAnswer> {
+) -> Result<(Answer, Names, Option<Handshake>), OwnAnswer> {
     let limits = &live.snapshot.plan.config.limits;
     let inbound = inbound::read(&parts, limits).inspect_err(|_| note_worker_headers(&parts.headers, tally))?;
     let names = inbound.names;
@@ -121,10 +121,11 @@ async fn pass(
     let body = take_body(proxy, live, &ready, &mut draft, (body, asking), tally).await?;
     let origin = live.origin(&proxy.pool, ready.index, &ready.matched.host, ready.client);
     let mut answer = exchange(proxy, live, &ready, &origin, draft, body, tally).await?;
-    if Names::of(answer.headers()).any(Names::LINKS) {
+    let names = Names::of(answer.headers());
+    if names.any(Names::LINKS) {
         way_back.rewrite(&live.snapshot.plan, answer.headers_mut());
     }
-    Ok((answer, handshake))
+    Ok((answer, names, handshake))
 }
 
 /// Whether the worker sends its body before anybody asks for it (RFC 9110 section 10.1.1).
@@ -203,7 +204,7 @@ async fn take_body(
         draft.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
         streamed = streamed.when_asked();
     }
-    Ok(Outgoing::Streamed(RequestBody::Streamed(streamed)))
+    Ok(Outgoing::Streamed(RequestBody::Streamed(Box::new(streamed))))
 }
 
 /// What a streamed body may keep, as long as there is room, for an upstream that refuses the request unprocessed.
@@ -237,20 +238,30 @@ async fn exchange(
     tally: &mut Tally,
 ) -> Result<Answer, Failure> {
     let attempt = Attempt { proxy, live, ready, origin, arrived: tally.at };
-    let newest: Vec<&Arc<Value>> = ready.instances.iter().filter_map(|instance| instance.current.as_ref()).collect();
+    let (one, several);
+    let newest = match &*ready.instances {
+        [only] => {
+            one = only.current.as_ref();
+            one.as_slice()
+        }
+        all => {
+            several = all.iter().filter_map(|instance| instance.current.as_ref()).collect::<Vec<_>>();
+            &several
+        }
+    };
     let held = match body {
         Outgoing::Streamed(RequestBody::Empty) => None,
         Outgoing::Streamed(body) => {
-            let answer = attempt.once(draft, body, None, &newest, tally).await?;
-            note_accepted(&answer, &newest);
+            let answer = attempt.once(draft, body, None, newest, tally).await?;
+            note_accepted(&answer, newest);
             return Ok(answer);
         }
         Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)),
     };
     let bytes = held.as_ref().map(|(bytes, _)| bytes);
     let spare = attempt.previous().map(|values| (values, draft.clone()));
-    let answer = attempt.once(draft, held_body(bytes), bytes, &newest, tally).await?;
-    if note_accepted(&answer, &newest) == Word::Accepted {
+    let answer = attempt.once(draft, held_body(bytes), bytes, newest, tally).await?;
+    if note_accepted(&answer, newest) == Word::Accepted {
         return Ok(answer);
     }
     let Some((values, draft)) = spare else { return Ok(answer) };
@@ -391,20 +402,24 @@ impl Attempt<'_> {
         if self.ready.route.credentials.is_empty() {
             return Ok(draft.unsigned());
         }
-        let steps: Vec<Step<'_>> = self
-            .ready
-            .route
-            .credentials
-            .iter()
-            .zip(values)
-            .map(|(&index, value)| Step {
-                signer: &snapshot.credentials[index].signer,
-                keys: &value.keys,
-                kept: Some(&value.kept),
-            })
-            .collect();
+        let credentials = &*self.ready.route.credentials;
+        let (one, several);
+        let steps = match (credentials, values) {
+            (&[index], [value]) => {
+                one = step(snapshot, index, value);
+                std::slice::from_ref(&one)
+            }
+            _ => {
+                several = credentials
+                    .iter()
+                    .zip(values)
+                    .map(|(&index, value)| step(snapshot, index, value))
+                    .collect::<Vec<_>>();
+                &several
+            }
+        };
         // Every credential of the route, or nothing leaves.
-        if steps.len() != self.ready.route.credentials.len() {
+        if steps.len() != credentials.len() {
             return Err(Failure::new(Outcome::CredentialUnavailable, "a credential of the route has no value"));
         }
         let plan = &snapshot.plan.routes[self.ready.index];
@@ -419,7 +434,7 @@ impl Attempt<'_> {
         };
         let empty = Bytes::new();
         let body = if plan.needs_body { Some(body.unwrap_or(&empty).as_ref()) } else { None };
-        draft.seal(&steps, body, &context).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
+        draft.seal(steps, body, &context).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
     }
 
     /// A request that was not sent, without what signing put in: every attempt is signed anew.
@@ -433,6 +448,10 @@ impl Attempt<'_> {
         self.ready.strip(&mut draft, Twins::Possible);
         Ok((draft, body))
     }
+}
+
+fn step<'s>(snapshot: &'s Snapshot, credential: usize, value: &'s Value) -> Step<'s> {
+    Step { signer: &snapshot.credentials[credential].signer, keys: &value.keys, kept: Some(&value.kept) }
 }
 
 /// Towards this machine and private networks only: `Via` makes a loop visible.
