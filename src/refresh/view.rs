@@ -32,8 +32,6 @@ pub struct Token {
     pub host: Option<Arc<str>>,
     /// From then on it is not sent, by this process's clock.
     pub usable_until: Timestamp,
-    /// From then on a use starts its refresh; `None`: it cannot be refreshed.
-    pub refresh_at: Option<Timestamp>,
 }
 
 /// Why there is no token.
