@@ -35,6 +35,33 @@ impl Timestamp {
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self { seconds: self.seconds + seconds, nanos: self.nanos }
     }
+
+    /// This moment moved on; at the end of what can be told it stays there.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self::of_nanos(self.total_nanos() + by.as_nanos() as i128)
+    }
+
+    /// This moment moved back; at the beginning of what can be told it stays there.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self::of_nanos(self.total_nanos() - by.as_nanos() as i128)
+    }
+
+    /// How much later than `earlier` this is; nothing if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        let nanos = u128::try_from(self.total_nanos() - earlier.total_nanos()).unwrap_or(0);
+        Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32)
+    }
+
+    fn total_nanos(self) -> i128 {
+        i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanos)
+    }
+
+    fn of_nanos(nanos: i128) -> Self {
+        let seconds = nanos.div_euclid(1_000_000_000).clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+        Self { seconds: seconds as i64, nanos: nanos.rem_euclid(1_000_000_000) as u32 }
+    }
 }
 
 impl From<SystemTime> for Timestamp {

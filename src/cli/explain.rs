@@ -21,9 +21,14 @@ use crate::observe::Outcome;
 use crate::proxy::failure::Failure;
 use crate::proxy::names::Names;
 use crate::proxy::ready::{Ready, prepare};
-use crate::proxy::{inbound, matching};
-use crate::sign::SignContext;
+use crate::proxy::tokens::Obtained;
+use crate::proxy::{inbound, matching, tenant};
+use crate::refresh::Token;
+use crate::secret::value::SecretBytes;
+use crate::sign::material::Material;
+use crate::sign::{SignContext, Signer};
 use crate::snapshot::Snapshot;
+use crate::snapshot::credential::{Instance, Value};
 use crate::snapshot::plan::Plan;
 use crate::template::encode::query_pair;
 use asked::Asked;
@@ -98,7 +103,10 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
     if let Some(tenant) = &args.tenant {
         name_tenant(route, tenant, &mut parts)?;
     }
-    let ready = match prepare(snapshot, matched, &parts, SystemClock.now()) {
+    let tokens = tokens(snapshot, matched.route);
+    let ready = tenant::find(plan, &matched, &parts)
+        .and_then(|tenant| prepare(snapshot, matched, tenant, tokens, SystemClock.now()));
+    let ready = match ready {
         Ok(ready) => ready,
         Err(failure) => return Ok(Err(refused(failure))),
     };
@@ -108,6 +116,20 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
         return Err(Ended::new(Exit::Bad, format!("the tenant of this {place} is {found}, not {tenant}")).into());
     }
     Ok(sign(snapshot, &ready, parts, names, body, args).map_err(refused))
+}
+
+/// What stands for the tokens of a route: `explain` opens no store and shows their names in their places.
+fn tokens(snapshot: &Snapshot, route: usize) -> Vec<Obtained> {
+    let now = SystemClock.now();
+    let credentials = snapshot.plan.config.routes[route].credentials.iter();
+    let named = credentials.filter_map(|&credential| {
+        let Signer::Token(token) = &*snapshot.credentials[credential].signer else { return None };
+        let text = |part: &Box<str>| Material::Text(SecretBytes::copy_of(format!("[{part}]").as_bytes()));
+        let value = Value::of_token(token.parts().iter().map(text).collect(), now, 0);
+        let instance = Arc::new(Instance::of_token(Arc::new(value)));
+        Some(Obtained { credential, token: Arc::new(Token::shown(instance)) })
+    });
+    named.collect()
 }
 
 /// `--tenant` stands for what the worker would send.

@@ -91,8 +91,7 @@ fn fixed(token: &Spanned<NamePattern>, mistakes: &Mistakes) -> Spanned<NamePatte
 
 fn token_proof(name: &Spanned<&str>, token: Spanned<NamePattern>) -> Proof {
     let signer = Signer::Bearer(Bearer::new(token.value));
-    let credential =
-        Credential::plain(format!("client:{}", name.value), name.span.clone(), signer, vec![token.span]);
+    let credential = Credential::plain(format!("client:{}", name.value), name.span.clone(), signer, vec![token.span]);
     Proof::Token(Box::new(credential))
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::route::tenant::TenantPattern;
 use crate::secret::name::NamePattern;
 use crate::sign::Signer;
-use crate::token::OAuth;
 pub use crate::tls::{Pin, TlsVersion};
+use crate::token::OAuth;
 
 pub use super::model_net::{Dns, Egress, NoProxy, Trust};
 pub use super::model_oauth::{Events, State, StateUrl};

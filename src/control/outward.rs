@@ -214,12 +214,11 @@ async fn exchange(request: Request<Bytes>, once: Once) -> Result<Response<Bytes>
         }
     })?;
     let (head, body) = answer.into_parts();
-    let whole = Limited::new(body, ANSWER_LIMIT).collect().await.map_err(|error| {
-        match error.is::<LengthLimitError>() {
+    let whole =
+        Limited::new(body, ANSWER_LIMIT).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
             true => (Lost::TooLarge, format!("the answer is over {ANSWER_LIMIT} bytes")),
             false => (Lost::Broken, format!("the answer broke off: {}", causes(&*error))),
-        }
-    })?;
+        })?;
     Ok(Response::from_parts(head, whole.to_bytes()))
 }
 

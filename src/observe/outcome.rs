@@ -47,6 +47,8 @@ outcomes! {
     TenantAmbiguous => "tenant_ambiguous",
     /// Refused caller, browsers among them: 403.
     ClientDenied => "client_denied",
+    /// A person must approve the connection again: 403.
+    Reauthorize => "reauthorize",
     /// Over `limits.request_body`: 413.
     BodyTooLarge => "body_too_large",
     /// Over `limits.signed_body`: 413.
@@ -55,6 +57,8 @@ outcomes! {
     HeadersTooLarge => "headers_too_large",
     /// The credential never had a good value: 503.
     CredentialUnavailable => "credential_unavailable",
+    /// Refreshing fails and the old token has ended: 503.
+    TokenUnavailable => "token_unavailable",
     /// Refused, reset, no such name: 502.
     UpstreamUnreachable => "upstream_unreachable",
     /// Name, chain or client certificate refused: 502.

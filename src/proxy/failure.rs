@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::observe::Outcome;
 use crate::snapshot::credential::Unavailable;
+use crate::token::record::Reason;
 use crate::upstream::error::{Fault, UpstreamError, WorkerBody};
 
 /// The header that names the error.
@@ -28,6 +29,19 @@ pub struct Failure {
     pub credential: Option<String>,
     /// Whether the worker is asked for a proof instead.
     pub challenge: Challenge,
+    /// The connection that has no usable token.
+    pub connection: Option<Box<Connection>>,
+}
+
+/// What a worker, and the people behind it, need to know of a connection without a usable token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The tenant; `None` where the credential has one connection for all.
+    pub tenant: Option<String>,
+    /// Why, in the words of `connections show`.
+    pub reason: Reason,
+    /// Seconds until the next attempt, where there will be one.
+    pub retry_after: Option<u32>,
 }
 
 /// Whether a refused caller is asked for its token (RFC 9110 section 11.7).
@@ -51,7 +65,14 @@ pub enum Then {
 impl Failure {
     /// A failure after which the connection stays usable.
     pub fn new(name: Outcome, detail: impl Into<String>) -> Self {
-        Self { name, detail: detail.into(), then: Then::KeepOpen, credential: None, challenge: Challenge::None }
+        Self {
+            name,
+            detail: detail.into(),
+            then: Then::KeepOpen,
+            credential: None,
+            challenge: Challenge::None,
+            connection: None,
+        }
     }
 
     /// A request that cannot be understood safely; the connection is closed.
@@ -89,7 +110,8 @@ impl Failure {
     }
 
     fn retry_after(&self) -> Option<u32> {
-        (self.name == Outcome::Overloaded).then_some(OVERLOADED_RETRY_AFTER)
+        let connection = self.connection.as_ref().and_then(|connection| connection.retry_after);
+        connection.or((self.name == Outcome::Overloaded).then_some(OVERLOADED_RETRY_AFTER))
     }
 
     /// The answer's head and body.
@@ -102,6 +124,8 @@ impl Failure {
             detail: &self.detail,
             route,
             credential: self.credential.as_deref(),
+            tenant: self.connection.as_ref().and_then(|connection| connection.tenant.as_deref()),
+            reason: self.connection.as_ref().map(|connection| connection.reason.as_str()),
         };
         // The shape has no map with odd keys and no failing writer: it always serialises.
         let body = Bytes::from(serde_json::to_vec(&problem).unwrap_or_default());
@@ -157,17 +181,23 @@ struct Problem<'a> {
     route: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 /// The status of each name; never 401, which is the upstream's word.
 pub fn status_of(name: Outcome) -> StatusCode {
     match name {
         Outcome::BadRequest | Outcome::TenantUnknown | Outcome::TenantAmbiguous => StatusCode::BAD_REQUEST,
-        Outcome::ClientDenied => StatusCode::FORBIDDEN,
+        Outcome::ClientDenied | Outcome::Reauthorize => StatusCode::FORBIDDEN,
         Outcome::NoRoute => StatusCode::MISDIRECTED_REQUEST,
         Outcome::BodyTooLarge | Outcome::BodyTooLargeToSign => StatusCode::PAYLOAD_TOO_LARGE,
         Outcome::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        Outcome::CredentialUnavailable | Outcome::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        Outcome::CredentialUnavailable | Outcome::TokenUnavailable | Outcome::Overloaded => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Outcome::UpstreamUnreachable | Outcome::UpstreamTls | Outcome::UpstreamProtocol => StatusCode::BAD_GATEWAY,
         Outcome::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Outcome::Loop => StatusCode::LOOP_DETECTED,
@@ -188,6 +218,8 @@ fn title_of(name: Outcome) -> &'static str {
         Outcome::BodyTooLargeToSign => "The request body is too large to be signed",
         Outcome::HeadersTooLarge => "The request head is too large",
         Outcome::CredentialUnavailable => "The credential has no usable value",
+        Outcome::Reauthorize => "A person must approve this connection again",
+        Outcome::TokenUnavailable => "No usable token now; refreshing it fails",
         Outcome::Overloaded => "The proxy is at one of its limits",
         Outcome::UpstreamUnreachable => "The upstream cannot be reached",
         Outcome::UpstreamTls => "TLS with the upstream failed",

@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-use crate::control::egress::egress;
 use super::failure::Failure;
 use super::gate::Gate;
 use super::gates::Gates;
 use super::ready::Ready;
 use crate::config::model::Authority;
+use crate::control::egress::egress;
 use crate::observe::metrics::{Metrics, PoolState, RouteMetrics};
 use crate::sign::target::Host;
 use crate::snapshot::Snapshot;
@@ -94,30 +94,38 @@ impl Live {
         self.routes.iter().filter_map(|route| route.get().map(Box::as_ref))
     }
 
-    /// The origin of a request on a route; `host` is what the request was matched by.
-    pub fn origin(&self, pool: &Pool, route: usize, host: &str, client: Option<&Arc<TlsClient>>) -> Arc<Origin> {
-        let config = &self.snapshot.plan.config.routes[route];
+    /// The origin of a request.
+    pub fn origin(&self, pool: &Pool, ready: &Ready<'_>) -> Arc<Origin> {
+        let client = ready.client;
+        let config = ready.route;
+        let learned = ready.learned_host();
         // Destinations, `connect_to` and certificates have IPv6 without brackets.
-        let host = host.trim_matches(['[', ']']);
-        let upstream_host = config.upstream.host.as_deref().unwrap_or(host);
-        let live = self.route(route);
+        let host = learned.unwrap_or(&ready.matched.host).trim_matches(['[', ']']);
+        let upstream_host = learned.or(config.upstream.host.as_deref()).unwrap_or(host);
+        let port = if learned.is_some() { 443 } else { config.upstream.port };
+        let may_learn = self.snapshot.plan.routes[ready.index].has_tokens;
+        let live = self.route(ready.index);
         let identity = client.map_or(0, |client| client.id());
         if let Some(known) = &*live.origin.load() {
             let (key, origin) = &**known;
             if key.identity == identity
                 && self.leads_as_now(key)
-                // Where connections are moved, a pattern's host alone does not say which one is kept.
-                && (config.host.is_exact()
-                    || (self.connect_to.is_empty() && key_is_for(key, upstream_host, &config.tls, host)))
+                // Where connections are moved, a pattern's host alone does not say which one is kept. Nor does an
+                // exact one where tokens bring hosts of their own.
+                && (config.host.is_exact() && !may_learn
+                    || self.connect_to.is_empty()
+                        && key_is_for(key, upstream_host, &config.tls, host)
+                        && (!may_learn || (&*key.host, key.port) == (upstream_host, port)))
             {
                 return origin.clone();
             }
         }
-        let wanted = Authority { host: upstream_host.to_owned(), port: config.upstream.port };
+        let wanted = Authority { host: upstream_host.to_owned(), port };
         let moved = self.connect_to.get(&wanted);
         let target = moved.unwrap_or(&wanted);
         // What a request fills in names nothing, however it is written.
-        let written = moved.is_some() || config.upstream.host.is_some() || config.host.is_exact();
+        let written =
+            moved.is_some() || learned.is_none() && (config.upstream.host.is_some() || config.host.is_exact());
         let naming = if written { Naming::of(&target.host) } else { Naming::Name };
         let egress = self.egress_to(&target.host).filter(|_| config.upstream.tls);
         let server_name = client.map(|_| Arc::from(config.tls.server_name.as_deref().unwrap_or(host)));
@@ -136,6 +144,9 @@ impl Live {
 
     /// The Host that leaves.
     pub fn host(&self, ready: &Ready<'_>) -> Result<Host, Failure> {
+        if let Some(learned) = ready.learned_host() {
+            return Host::new(learned).ok_or_else(|| Failure::bad_request("the learned host cannot be sent"));
+        }
         let kept = &self.route(ready.index).host;
         if let Some(host) = kept.get() {
             return Ok((**host).clone());

@@ -27,6 +27,7 @@ pub mod rest;
 pub mod stand_in;
 pub mod tally;
 pub mod tenant;
+pub mod tokens;
 pub mod tunnel;
 pub mod upgrade;
 pub mod worker_io;
@@ -38,6 +39,7 @@ use arc_swap::ArcSwap;
 use crate::clock::SharedClock;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
+use crate::refresh::Tokens;
 use crate::upstream::pool::Pool;
 use gate::Gate;
 use live::Live;
@@ -60,6 +62,8 @@ pub struct Proxy {
     pub in_flight: Gate,
     /// Bytes of held bodies.
     pub buffered: Gate,
+    /// Tokens that refresh themselves; `None` where no credential has any.
+    pub tokens: Option<Arc<Tokens>>,
     /// Leaves of interception.
     pub leaves: intercept::leaves::Leaves,
     /// `countersign-<random>`: how this process knows its own requests.

@@ -11,13 +11,13 @@ use super::failure::Failure;
 use super::hop;
 use super::matching::Matched;
 use super::names::Names;
-use super::tenant;
+use super::tokens::Obtained;
 use crate::clock::Timestamp;
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
-use crate::sign::{Signer, Slot};
 use crate::sign::seal::{Draft, Twins};
 use crate::sign::target::{Host, Target};
+use crate::sign::{Signer, Slot};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::identity::TlsClient;
@@ -31,7 +31,9 @@ pub struct Ready<'l> {
     /// Its index.
     pub index: usize,
     /// One for each of its credentials, in order; each has a value.
-    pub instances: Vec<&'l Arc<Instance>>,
+    pub instances: Vec<Held<'l>>,
+    /// Those of them that are tokens.
+    pub tokens: Vec<Obtained>,
     /// TLS towards the upstream; `None` for plain HTTP.
     pub client: Option<&'l Arc<TlsClient>>,
     /// How the route was found.
@@ -43,15 +45,36 @@ pub struct Ready<'l> {
     credentials: &'l [Arc<CredentialState>],
 }
 
-/// Credentials and identity, before anything of the request is used up.
+/// What a credential signs with: secrets of the snapshot, or a token, which outlives it.
+#[derive(Clone, Debug)]
+pub enum Held<'l> {
+    /// Of the snapshot.
+    Lent(&'l Arc<Instance>),
+    /// A token's.
+    Token(Arc<Instance>),
+}
+
+impl std::ops::Deref for Held<'_> {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        match self {
+            Self::Lent(instance) => instance,
+            Self::Token(instance) => instance,
+        }
+    }
+}
+
+/// Credentials and identity, before anything of the request is used up. `tokens` has one for each credential of the
+/// route that has tokens.
 pub fn prepare<'l>(
     snapshot: &'l Snapshot,
     matched: Matched<'l>,
-    parts: &Parts,
+    tenant: Option<String>,
+    tokens: Vec<Obtained>,
     now: Timestamp,
 ) -> Result<Ready<'l>, Failure> {
     let route = &snapshot.plan.config.routes[matched.route];
-    let tenant = tenant::find(&snapshot.plan, &matched, parts)?;
     let value = |name: &str| match name {
         "tenant" => tenant.as_deref(),
         _ => matched.captures.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()),
@@ -59,7 +82,11 @@ pub fn prepare<'l>(
     let mut instances = Vec::with_capacity(route.credentials.len());
     for &index in &route.credentials {
         let credential = &snapshot.credentials[index];
-        if let Signer::Token(_) = &*credential.signer {
+        if let Some(obtained) = tokens.iter().find(|obtained| obtained.credential == index) {
+            instances.push(Held::Token(obtained.token.instance.clone()));
+            continue;
+        }
+        if matches!(*credential.signer, Signer::Token(_)) {
             return Err(Failure {
                 credential: Some(credential.name.clone()),
                 ..Failure::new(Outcome::CredentialUnavailable, format!("credential {} has no token", credential.name))
@@ -67,7 +94,7 @@ pub fn prepare<'l>(
         }
         let instance = credential.instance(value).map_err(|why| Failure::unavailable(&credential.name, &why))?;
         instance.value().map_err(|why| Failure::unavailable(&credential.name, &why))?;
-        instances.push(instance);
+        instances.push(Held::Lent(instance));
     }
     let client = client(snapshot, matched.route, now)?;
     let credentials = &*snapshot.credentials;
@@ -75,6 +102,7 @@ pub fn prepare<'l>(
         route,
         index: matched.route,
         instances,
+        tokens,
         client,
         tenant,
         trailers: Trailers::Unmentioned,
@@ -135,6 +163,11 @@ impl Ready<'_> {
         }
         self.strip(&mut draft, twins);
         Ok(draft)
+    }
+
+    /// The API's host that a token's answer named, which takes the place of the route's upstream (`answer.host`).
+    pub fn learned_host(&self) -> Option<&str> {
+        self.tokens.iter().find_map(|obtained| obtained.token.host.as_deref()).filter(|_| self.route.upstream.tls)
     }
 
     /// Removes what stands where the route's credentials go.

@@ -24,9 +24,11 @@ use super::names::Names;
 use super::ready::{Ready, prepare};
 use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
+use super::tokens::{self, Obtained};
 use super::upgrade::Handshake;
 use super::{browser, callers, hop, inbound, ready, tenant};
 use crate::clock::Timestamp;
+use crate::config::model::TenantSource;
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::seal::{Draft, Sealed, Step, Twins};
@@ -105,11 +107,20 @@ async fn pass(
         tally.shares = take_shares(proxy, live, matched.route)?;
         return Err(stand_in::answer(proxy, &live.snapshot.plan, &matched, &parts, body, tally).await);
     }
-    let mut ready = prepare(&live.snapshot, matched, &parts, tally.at)?;
+    let tenant = tenant::find(&live.snapshot.plan, &matched, &parts)?;
+    // A slot's text is not logged before it is known to name a tenant: it may be somebody's secret.
+    if route.tenant != Some(TenantSource::Slot) {
+        tally.tenant.clone_from(&tenant);
+    }
+    let tokens = match live.snapshot.plan.routes[matched.route].has_tokens {
+        true => tokens::obtain(proxy, live, &matched, tenant.as_deref(), tally.at).await?,
+        false => Vec::new(),
+    };
+    let mut ready = prepare(&live.snapshot, matched, tenant, tokens, tally.at)?;
+    tally.tenant.clone_from(&ready.tenant);
     if names.any(Names::HOP) {
         ready.trailers = hop::trailers(&parts.headers);
     }
-    tally.tenant.clone_from(&ready.tenant);
     tally.shares = take_shares(proxy, live, ready.index)?;
     let way_back = WayBack::new(&ready.matched, &inbound, &parts);
     let handshake = if names.any(Names::UPGRADE) { Handshake::of(&mut parts, ready.route) } else { None };
@@ -119,7 +130,7 @@ async fn pass(
         handshake.ask(&mut draft.headers);
     }
     let body = take_body(proxy, live, &ready, &mut draft, (body, asking), tally).await?;
-    let origin = live.origin(&proxy.pool, ready.index, &ready.matched.host, ready.client);
+    let origin = live.origin(&proxy.pool, &ready);
     let mut answer = exchange(proxy, live, &ready, &origin, draft, body, tally).await?;
     if Names::of(answer.headers()).any(Names::LINKS) {
         way_back.rewrite(&live.snapshot.plan, answer.headers_mut());
@@ -222,7 +233,8 @@ fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u
         return Ok(None);
     };
     let now = proxy.clock.now();
-    let may_fall_back = ready.instances.iter().any(|instance| instance.fallback(now).is_some());
+    let may_fall_back =
+        !ready.tokens.is_empty() || ready.instances.iter().any(|instance| instance.fallback(now).is_some());
     Ok(if may_fall_back { proxy.buffered.take(length as usize) } else { None })
 }
 
@@ -242,18 +254,27 @@ async fn exchange(
         Outgoing::Streamed(RequestBody::Empty) => None,
         Outgoing::Streamed(body) => {
             let answer = attempt.once(draft, body, None, &newest, tally).await?;
-            note_accepted(&answer, &newest);
+            if note_accepted(&answer, &newest) == Word::Refused {
+                tokens::renew_later(proxy, live, ready);
+            }
             return Ok(answer);
         }
         Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)),
     };
     let bytes = held.as_ref().map(|(bytes, _)| bytes);
-    let spare = attempt.previous().map(|values| (values, draft.clone()));
+    let previous = attempt.previous();
+    let spare = (previous.is_some() || !ready.tokens.is_empty()).then(|| draft.clone());
     let answer = attempt.once(draft, held_body(bytes), bytes, &newest, tally).await?;
     if note_accepted(&answer, &newest) == Word::Accepted {
         return Ok(answer);
     }
-    let Some((values, draft)) = spare else { return Ok(answer) };
+    let Some(draft) = spare else { return Ok(answer) };
+    let renewed = tokens::renew(proxy, live, ready).await?;
+    let values = match (&previous, &renewed) {
+        (None, None) => return Ok(answer),
+        (_, Some(renewed)) => attempt.with_tokens(previous.unwrap_or(newest), renewed),
+        (Some(previous), None) => previous.clone(),
+    };
     attempt.note_fallback();
     drop(answer);
     attempt.once(draft, held_body(bytes), bytes, &values, tally).await
@@ -304,6 +325,14 @@ impl Attempt<'_> {
             return None;
         }
         Some(instances.iter().filter_map(|i| i.fallback(now).or(i.current.as_ref())).collect())
+    }
+
+    /// The same values, newer tokens in place of the old.
+    fn with_tokens<'v>(&self, values: Vec<&'v Arc<Value>>, renewed: &'v [Obtained]) -> Vec<&'v Arc<Value>> {
+        let places = self.ready.route.credentials.iter();
+        let renewed = |index: &usize| renewed.iter().find(|one| one.credential == *index);
+        let value = |index: &usize| renewed(index).and_then(|one| one.token.instance.current.as_ref());
+        places.zip(values).map(|(index, old)| value(index).unwrap_or(old)).collect()
     }
 
     /// Never silent: a warning, a counter, and the credential's health.

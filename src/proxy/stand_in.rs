@@ -50,6 +50,9 @@ struct TokenAnswer<'a> {
     token_type: &'static str,
     expires_in: u32,
     scope: &'a str,
+    /// Where the credential's grant has one: SDKs that get one insist on the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
 }
 
 /// Reads the request to its end and answers it.
@@ -88,20 +91,29 @@ async fn token(
         _ => tenant::find(plan, matched, parts)?,
     };
     callers::check_tenant(&plan.config, tally.client, tenant.as_deref())?;
-    let mut random = [0; 16];
-    random.copy_from_slice(&super::random()?[..16]);
-    let access_token = placeholder(tenant.as_deref(), random);
+    let random = super::random()?;
+    let access_token = placeholder(tenant.as_deref(), half(&random, 0));
+    let oauth = route.credentials.iter().find_map(|&index| plan.config.credentials[index].oauth.as_deref());
+    let refresh_token =
+        oauth.filter(|oauth| oauth.grant.needs_consent()).map(|_| placeholder(tenant.as_deref(), half(&random, 16)));
     // A worker that still has its real secret writes it where a tenant may stand: such a name is not logged.
     if route.tenant != Some(TenantSource::Slot) {
         tally.tenant = tenant;
     }
-    let scope = fields.first("scope").unwrap_or_default();
+    let granted = oauth.map(|oauth| oauth.scope.join(&oauth.scope_separator)).filter(|scope| !scope.is_empty());
+    let scope = granted.or_else(|| fields.first("scope")).unwrap_or_default();
     Ok(response(&TokenAnswer {
         access_token: &access_token,
         token_type: "Bearer",
         expires_in: EXPIRES_IN,
         scope: &scope,
+        refresh_token: refresh_token.as_deref(),
     }))
+}
+
+/// 16 of the random bytes, from a place on.
+fn half(random: &[u8; 32], from: usize) -> [u8; 16] {
+    std::array::from_fn(|index| random[from + index])
 }
 
 fn response(answer: &TokenAnswer<'_>) -> Response<Bytes> {

@@ -53,7 +53,8 @@ pub(super) fn in_slots(route: &Route, texts: Vec<String>) -> Result<String, Fail
 /// there; the worker gets its own words back, the log does not get them.
 pub fn loggable<'f>(route: Option<&Route>, failure: &'f Failure) -> &'f str {
     let from_slot = route.is_some_and(|route| route.tenant == Some(TenantSource::Slot));
-    if from_slot && failure.name == Outcome::CredentialUnavailable {
+    let about_tenant = [Outcome::CredentialUnavailable, Outcome::Reauthorize, Outcome::TokenUnavailable];
+    if from_slot && about_tenant.contains(&failure.name) {
         return "the tenant named in the place of the secret has no usable secret";
     }
     &failure.detail

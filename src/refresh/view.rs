@@ -34,6 +34,13 @@ pub struct Token {
     pub usable_until: Timestamp,
 }
 
+impl Token {
+    /// One that is looked at and never sent: what stands for a token where people read.
+    pub fn shown(instance: Arc<Instance>) -> Self {
+        Self { instance, version: 0, host: None, usable_until: Timestamp::from_seconds(0), refresh_at: None }
+    }
+}
+
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoToken {

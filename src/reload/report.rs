@@ -69,12 +69,13 @@ fn all_parts(snapshot: &Snapshot) -> impl Iterator<Item = (String, &Part)> {
             .into_iter()
             .flat_map(move |state| state.parts().map(move |(half, part)| (names_of_route(route, half), part)))
     });
-    let tokens = config.credentials.iter().zip(&snapshot.plan.token_identity).flat_map(move |(credential, identity)| {
-        let state = identity.map(|identity| &snapshot.identities[identity]);
-        let owner = owner_of_credential(&credential.name);
-        let parts = state.into_iter().flat_map(|state| state.parts());
-        parts.map(move |(half, part)| (format!("{owner}/{half}"), part))
-    });
+    let tokens =
+        config.credentials.iter().zip(&snapshot.plan.token_identity).flat_map(move |(credential, identity)| {
+            let state = identity.map(|identity| &snapshot.identities[identity]);
+            let owner = owner_of_credential(&credential.name);
+            let parts = state.into_iter().flat_map(|state| state.parts());
+            parts.map(move |(half, part)| (format!("{owner}/{half}"), part))
+        });
     identities.chain(tokens).chain(authority)
 }
 

@@ -288,6 +288,7 @@ fn new_proxy(
         connections: Registry::default(),
         in_flight: Gate::new(config.limits.in_flight),
         buffered: Gate::new(config.limits.buffered),
+        tokens: None,
         leaves: Leaves::default(),
         via_line: HeaderValue::try_from(format!("1.1 {via}")).map_err(|error| StartError::System(error.to_string()))?,
         via,

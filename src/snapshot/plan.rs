@@ -8,6 +8,7 @@ use crate::config::model::{AuthoritySource, Config, Credential, Intercept, Proof
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
+use crate::sign::Signer;
 use crate::sign::basic::PublicValue;
 
 /// A configuration made ready for requests.
@@ -41,6 +42,8 @@ pub struct RoutePlan {
     pub needs_request: bool,
     /// Whether a credential uses random bytes.
     pub needs_random: bool,
+    /// Whether a credential has tokens, which are looked up before anything else of the request is used.
+    pub has_tokens: bool,
 }
 
 impl Plan {
@@ -133,12 +136,15 @@ fn plan_token(config: &Config, credential: &Credential, identities: &mut Identit
 
 fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> RoutePlan {
     let signers = || route.credentials.iter().filter_map(|&index| config.credentials.get(index)).map(|c| &c.signer);
-    let identity =
-        route.upstream.tls.then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), owner_of_route(&route.name)));
+    let identity = route
+        .upstream
+        .tls
+        .then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), owner_of_route(&route.name)));
     RoutePlan {
         identity,
         needs_body: signers().any(|signer| signer.needs_body()),
         needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),
+        has_tokens: signers().any(|signer| matches!(**signer, Signer::Token(_))),
     }
 }

@@ -2,15 +2,27 @@
 //! reach a database. No rules of OAuth here (`token`), no token calls (`refresh`). Callers: `refresh`, `admin` views, `cli`.
 //!
 //! Every operation is one short transaction. All times are the database's own clock, so that the processes that share a
-//! database agree; a caller gives durations.
+//! database agree; a caller gives durations. They are kept to the millisecond.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
-use crate::token::record::{LastRefresh, Reason, State, TokenSet};
+use ring::rand::{SecureRandom, SystemRandom};
+
+pub mod memory;
+pub mod place;
+mod rules;
+mod time;
+
+pub use place::{Place, Rotation, Sharing, Surroundings, check_place};
+
+use crate::clock::{SharedClock, Timestamp};
+use crate::secret::value::SecretBytes;
+pub use crate::token::machine::Change;
+use crate::token::record::State;
 use crate::token::{ConnectionKey, Event, Record};
 
 /// The answer of a store, later.
@@ -50,10 +62,23 @@ pub enum StoreError {
         /// Which.
         key: ConnectionKey,
     },
+    /// As many approvals are under way as are kept ([`APPROVALS`]).
+    #[error("too many approvals are under way; they end by themselves")]
+    TooManyApprovals,
+    /// A key of `[state] key` is none.
+    #[error("[state] key: {0}")]
+    Key(&'static str),
     /// The place cannot be used as a store.
     #[error("{0}")]
     Unsuitable(String),
 }
+
+/// Approvals that may be under way at one time.
+pub const APPROVALS: usize = 10_000;
+/// How long an event is kept for its delivery.
+pub const EVENT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Events that are kept for their delivery; the oldest give way.
+pub const EVENTS: usize = 100_000;
 
 /// What came of asking for a lease.
 #[derive(Debug)]
@@ -83,29 +108,6 @@ pub enum Known {
     Version(u64),
     /// None yet: an empty one is made (grants that need no consent).
     Nothing,
-}
-
-/// What a refresh changes. Written with the lease's owner and version; ends lease and intent.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// The new state.
-    pub state: State,
-    /// Why.
-    pub reason: Option<Reason>,
-    /// What the platform said.
-    pub detail: Option<String>,
-    /// New tokens; `None` leaves the old.
-    pub tokens: Option<TokenSet>,
-    /// Failed refreshes in a row.
-    pub failures: u32,
-    /// From now until it is refreshed next; `None`: not by itself.
-    pub next_refresh_in: Option<Duration>,
-    /// This attempt.
-    pub last_refresh: Option<LastRefresh>,
-    /// The seed that the refresh token came from.
-    pub seed: Option<[u8; 32]>,
-    /// Told in the same transaction.
-    pub events: Vec<Event>,
 }
 
 /// What came of a write under a lease.
@@ -156,7 +158,7 @@ pub struct Approval {
     /// For which connection.
     pub key: ConnectionKey,
     /// The PKCE verifier; sealed like a token.
-    pub verifier: crate::secret::value::SecretBytes,
+    pub verifier: SecretBytes,
     /// Where the browser comes back to.
     pub redirect_url: String,
 }
@@ -181,22 +183,37 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// One record.
     fn load<'a>(&'a self, key: &'a ConnectionKey) -> Pending<'a, Option<Record>>;
     /// A page of records, ordered by credential and tenant, after one.
-    fn list<'a>(&'a self, filter: &'a Filter, after: Option<&'a ConnectionKey>, limit: u32) -> Pending<'a, Vec<Record>>;
-    /// What was written since `since` (inclusive), oldest first.
+    fn list<'a>(&'a self, filter: &'a Filter, after: Option<&'a ConnectionKey>, limit: u32)
+    -> Pending<'a, Vec<Record>>;
+    /// What was written since `since` (inclusive), oldest first. Those of one moment come together, so that a caller who
+    /// goes on from the last moment gets on: `limit` may be passed by them. What was written in a long transaction may
+    /// appear late.
     fn news(&self, since: Timestamp, limit: u32) -> Pending<'_, Vec<News>>;
     /// Records whose `next_refresh_at` is within `ahead` and that have no live lease, the most urgent first.
     fn due(&self, ahead: Duration, limit: u32) -> Pending<'_, Vec<ConnectionKey>>;
     /// Writes whole records with their events (connect, import); all or nothing. Lease, intent, version and times of the
-    /// given records do not count.
+    /// given records do not count: versions move on from what was there. Events of a given record get its new version.
     fn put(&self, records: Vec<Record>, existing: Existing, events: Vec<Event>) -> Pending<'_, Vec<Record>>;
     /// Asks for the lease of a record for `term`, and writes the intent to refresh in the same transaction. `template` is
-    /// what is made where there is none and `known` is [`Known::Nothing`].
+    /// what is made, with version 0, where there is none and `known` is [`Known::Nothing`]; one of version 0 that is there
+    /// already is as good as none. `owner` is a random name of letters, digits, `-` and `_`, at most 64, one a process.
+    /// Who has the lease gets it no second time: after [`StoreError::Unavailable`] the caller cannot know whether it has it,
+    /// and releases it before it claims again.
     fn claim<'a>(&'a self, template: &'a Record, known: Known, owner: &'a str, term: Duration) -> Pending<'a, Claim>;
-    /// Stores what came of a refresh; `version` is that of the claim.
-    fn commit<'a>(&'a self, key: &'a ConnectionKey, version: u64, owner: &'a str, change: Change) -> Pending<'a, Committed>;
-    /// Gives a lease and its intent back: the call was never sent.
+    /// Stores what came of a refresh; `version` is that of the claim, and moves by one. A lease that ran out and that nobody
+    /// took still counts. A commit that was stored and is said again, because its answer was lost, is `Stored` once more
+    /// and tells its events once. Events of this connection get its new version.
+    fn commit<'a>(
+        &'a self,
+        key: &'a ConnectionKey,
+        version: u64,
+        owner: &'a str,
+        change: Change,
+    ) -> Pending<'a, Committed>;
+    /// Gives a lease and its intent back: the call was never sent. An earlier interruption stays.
     fn release<'a>(&'a self, key: &'a ConnectionKey, owner: &'a str) -> Pending<'a, ()>;
-    /// Ends a connection, whatever its lease says: state, tokens wiped, version moved. The record before, if there was one.
+    /// Ends a connection, whatever its lease says: state, tokens wiped, version moved. The record before, if there was one;
+    /// without tokens if they could not be opened. One that was revoked before stays as it is and tells nothing.
     fn revoke<'a>(&'a self, key: &'a ConnectionKey, events: Vec<Event>) -> Pending<'a, Option<Record>>;
     /// Notes that requests used these connections. Moves neither version nor `updated_at`.
     fn used(&self, keys: Vec<ConnectionKey>) -> Pending<'_, ()>;
@@ -208,12 +225,34 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn tell(&self, events: Vec<Event>) -> Pending<'_, ()>;
     /// Takes events whose time has come, for `term`; nobody else gets them meanwhile. Those over 24 h old are dropped and counted.
     fn take_events(&self, limit: u32, term: Duration) -> Pending<'_, (Vec<Waiting>, u64)>;
-    /// An event was delivered.
+    /// An event was delivered. Events come at least once: this may come too late.
     fn delivered<'a>(&'a self, id: &'a str) -> Pending<'a, ()>;
     /// An event was not delivered and is tried again after `pause`.
     fn postpone<'a>(&'a self, id: &'a str, pause: Duration) -> Pending<'a, ()>;
     /// Seals everything anew with the first key; how many records were rewritten. Versions stay.
     fn rekey(&self) -> Pending<'_, u64>;
+    /// Puts other keys in use: the first seals, all open. What is stored stays as it is until [`Store::rekey`].
+    fn use_keys(&self, keys: Vec<SecretBytes>) -> Result<(), StoreError>;
     /// Closes connections and gives up this process's mark of life.
     fn close(&self) -> Pending<'_, ()>;
+}
+
+/// An id that nobody can guess: `evt_` and 32 hex digits.
+fn fresh_id() -> Result<String, StoreError> {
+    let mut bytes = [0; 16];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| StoreError::Unavailable("the operating system gives no randomness".into()))?;
+    Ok(bytes.iter().fold("evt_".to_owned(), |mut id, byte| {
+        let _ = write!(id, "{byte:02x}");
+        id
+    }))
+}
+
+/// Opens a store. `keys` are the contents of the files of `[state] key`, the first seals; `memory:` needs none and takes
+/// its time from `clock`. Nothing is loaded: the cost does not grow with what is stored.
+pub async fn open(place: &Place, _keys: Vec<SecretBytes>, clock: SharedClock) -> Result<Arc<dyn Store>, StoreError> {
+    match place {
+        Place::Memory => Ok(Arc::new(memory::Memory::new(clock))),
+        Place::Sqlite(_) | Place::Postgres(_) => Err(StoreError::Unsuitable("this place is not built yet".to_owned())),
+    }
 }

@@ -41,7 +41,9 @@ impl Fill {
                 rest = after;
                 continue;
             }
-            let (true, Some((name, after))) = (brace == "{", rest.split_once('}')) else { return Err(FillError::Brace) };
+            let (true, Some((name, after))) = (brace == "{", rest.split_once('}')) else {
+                return Err(FillError::Brace);
+            };
             let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
             if name.is_empty() || !name.bytes().all(good) {
                 return Err(FillError::Name);

@@ -13,6 +13,9 @@ const BESIDE: &[(&str, &str)] = &[
     ("sign", "template"),
     // The language is evaluated over what signers see of a request: one thing in two rooms.
     ("template", "sign"),
+    // A grant says where its tokens go, and calls are encoded as templates are.
+    ("token", "sign"),
+    ("token", "template"),
     // Calls to platforms take the way that requests take.
     ("control", "upstream"),
     ("reload", "proxy"),
@@ -29,6 +32,7 @@ const PURE: &[&str] = &[
     "template",
     "route",
     "tls",
+    "token",
     "sign",
     "snapshot",
 ];

@@ -1,0 +1,124 @@
+//! The tokens of a request: looked up, waited for, and asked for anew after the upstream's 401. No token call is made
+//! here (`refresh` does that, apart from requests). Called by `request`.
+
+use std::sync::Arc;
+
+use super::Proxy;
+use super::failure::{Connection, Failure};
+use super::live::Live;
+use super::matching::Matched;
+use super::ready::Ready;
+use crate::clock::Timestamp;
+use crate::observe::Outcome;
+use crate::refresh::{NoToken, NoTokenKind, Token, Tokens, Want};
+use crate::token::grant::Per;
+
+/// A usable token of one credential of the route.
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    /// The place of the credential in the configuration.
+    pub credential: usize,
+    /// The token.
+    pub token: Arc<Token>,
+}
+
+/// A usable token for each credential of the route that has tokens. Waits for the refresher where one is not there,
+/// at most `refresh.wait` of its credential.
+pub async fn obtain(
+    proxy: &Proxy,
+    live: &Live,
+    matched: &Matched<'_>,
+    tenant: Option<&str>,
+    now: Timestamp,
+) -> Result<Vec<Obtained>, Failure> {
+    let captures: Vec<(&str, &str)> = matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let mut found = Vec::new();
+    for credential in with_tokens(live, matched.route) {
+        let (tokens, want) = want(proxy, live, credential, tenant, &captures, now)?;
+        let token = match tokens.usable(want.credential, want.tenant, now) {
+            Some(token) => token,
+            None => Box::pin(tokens.wait(&want)).await.map_err(|none| refused(&want, none))?,
+        };
+        found.push(Obtained { credential, token });
+    }
+    Ok(found)
+}
+
+/// After the upstream's 401: newer tokens, in place of those that it refused. `None`: its word stands.
+pub async fn renew(proxy: &Proxy, live: &Live, ready: &Ready<'_>) -> Result<Option<Vec<Obtained>>, Failure> {
+    let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let now = proxy.clock.now();
+    let (mut all, mut newer) = (Vec::with_capacity(ready.tokens.len()), false);
+    for obtained in &ready.tokens {
+        let tenant = ready.tenant.as_deref();
+        let (tokens, want) = want(proxy, live, obtained.credential, tenant, &captures, now)?;
+        let version = obtained.token.version;
+        let renewed = Box::pin(tokens.refused(&want, version)).await.map_err(|none| refused(&want, none))?;
+        newer |= renewed.is_some();
+        let token = renewed.unwrap_or_else(|| obtained.token.clone());
+        all.push(Obtained { credential: obtained.credential, token });
+    }
+    Ok(newer.then_some(all))
+}
+
+/// After the upstream's 401 to a request that cannot be repeated: the next one will have a newer token.
+pub fn renew_later(proxy: &Proxy, live: &Live, ready: &Ready<'_>) {
+    let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let now = proxy.clock.now();
+    for obtained in &ready.tokens {
+        let tenant = ready.tenant.as_deref();
+        if let Ok((tokens, want)) = want(proxy, live, obtained.credential, tenant, &captures, now) {
+            tokens.refused_unreplayable(&want, obtained.token.version);
+        }
+    }
+}
+
+/// The credentials of a route that have tokens.
+fn with_tokens(live: &Live, route: usize) -> impl Iterator<Item = usize> {
+    let config = &live.snapshot.plan.config;
+    let all = config.routes[route].credentials.iter().copied();
+    all.filter(|&index| config.credentials[index].oauth.is_some())
+}
+
+fn want<'w>(
+    proxy: &'w Proxy,
+    live: &'w Live,
+    credential: usize,
+    tenant: Option<&'w str>,
+    captures: &'w [(&'w str, &'w str)],
+    now: Timestamp,
+) -> Result<(&'w Arc<Tokens>, Want<'w>), Failure> {
+    let config = &live.snapshot.plan.config.credentials[credential];
+    let none = || Failure::new(Outcome::CredentialUnavailable, format!("credential {} has no store", config.name));
+    let tokens = proxy.tokens.as_ref().ok_or_else(none)?;
+    let per = config.oauth.as_ref().map_or(Per::Tenant, |oauth| oauth.per);
+    let tenant = tenant.filter(|_| per == Per::Tenant).unwrap_or_default();
+    Ok((tokens, Want { credential: &config.name, tenant, captures, now }))
+}
+
+/// The worker's view of a connection without a usable token.
+fn refused(want: &Want<'_>, none: NoToken) -> Failure {
+    let tenant = Some(want.tenant).filter(|tenant| !tenant.is_empty()).map(str::to_owned);
+    let whose = tenant.as_deref().map_or(String::new(), |tenant| format!(", tenant {tenant}"));
+    let credential = want.credential;
+    let said = none.detail.as_deref().map_or(String::new(), |detail| format!(": {detail}"));
+    let reason = none.reason.as_str();
+    let (name, detail, retry_after) = match none.kind {
+        NoTokenKind::Reauthorize => {
+            let detail = format!(
+                "credential {credential}{whose}: {reason}{said}; approve it with `countersign connect {credential}`"
+            );
+            (Outcome::Reauthorize, detail, None)
+        }
+        NoTokenKind::Unavailable => {
+            let detail = format!("credential {credential}{whose}: no usable token now, {reason}{said}");
+            (Outcome::TokenUnavailable, detail, Some(none.retry_after))
+        }
+    };
+    let connection = Connection { tenant, reason: none.reason, retry_after };
+    Failure {
+        credential: Some(credential.to_owned()),
+        connection: Some(Box::new(connection)),
+        ..Failure::new(name, detail)
+    }
+}
