@@ -105,8 +105,9 @@ async fn settle(inner: Arc<Inner>, scene: Arc<Scene>, waiting: Waiting) {
 }
 
 async fn send(inner: &Inner, scene: &Scene, events: &Events, waiting: &Waiting) -> Result<(), String> {
-    let secret = scene.snapshot.events_secret().map_err(|why| format!("secret {}: {why}", events.secret.value.as_str()))?;
-    let key = Key::read(secret.expose()).map_err(|why| format!("secret {}: {why}", events.secret.value.as_str()))?;
+    let named = |why: &str| format!("secret {}: {why}", events.secret.value.as_str());
+    let secret = scene.snapshot.events_key.as_ref().ok_or_else(|| named("it has no good value"))?;
+    let key = Key::read(secret.expose()).map_err(|why| named(&why.to_string()))?;
     let request = request(scene, events, &key, waiting, inner.parts.clock.now())?;
     let way = Way {
         client: scene.snapshot.events_client().cloned(),
@@ -166,7 +167,3 @@ fn rfc3339(at: Timestamp) -> String {
     let time = jiff::Timestamp::from_millisecond(at.millis()).unwrap_or_default();
     time.to_string()
 }
-
-#[cfg(test)]
-#[path = "events_tests.rs"]
-mod tests;

@@ -37,7 +37,7 @@ pub struct Token {
 impl Token {
     /// One that is looked at and never sent: what stands for a token where people read.
     pub fn shown(instance: Arc<Instance>) -> Self {
-        Self { instance, version: 0, host: None, usable_until: Timestamp::from_seconds(0), refresh_at: None }
+        Self { instance, version: 0, host: None, usable_until: Timestamp::from_seconds(0) }
     }
 }
 
