@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::identity::{IdentitySpec, owner_of_credential, owner_of_route};
-use crate::config::model::{AuthoritySource, Config, Credential, Intercept, Proof, Route, StateUrl};
+use crate::config::model::{
+    AuthoritySource, Config, Credential, Intercept, Proof, Route, RouteTls, StateUrl, TlsVersion,
+};
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
@@ -25,6 +27,8 @@ pub struct Plan {
     /// TLS towards token endpoints: for each of [`Config::credentials`] an index into [`Plan::identities`], where it is
     /// `oauth2`.
     pub token_identity: Vec<Option<usize>>,
+    /// TLS towards `[events] url`, where there is one.
+    pub events_identity: Option<usize>,
     /// Index by name of [`Config::credentials`].
     pub credential_index: HashMap<String, usize>,
     /// Index by name of [`Config::routes`], of routes with a port of their own.
@@ -59,6 +63,10 @@ impl Plan {
         let mut identities = Identities::default();
         let routes = config.routes.iter().map(|route| plan_route(&config, route, &mut identities)).collect();
         let token_identity = config.credentials.iter().map(|one| plan_token(&config, one, &mut identities)).collect();
+        let events_identity = config.events.as_ref().map(|_| {
+            let spec = IdentitySpec::of(&plain_tls(), &config.trust);
+            identities.index_of(spec, "events".to_owned())
+        });
         let credential_index =
             config.credentials.iter().enumerate().map(|(index, credential)| (credential.name.clone(), index)).collect();
         let own_ports = config
@@ -67,7 +75,7 @@ impl Plan {
             .enumerate()
             .filter_map(|(index, route)| route.listen.as_ref().map(|_| (route.name.clone(), index)))
             .collect();
-        Self { table, identities: identities.list, routes, token_identity, credential_index, own_ports, config }
+        Self { table, identities: identities.list, routes, token_identity, events_identity, credential_index, own_ports, config }
     }
 
     /// The index of a route with a port of its own.
@@ -126,6 +134,18 @@ impl Identities {
         self.index.insert(spec.clone(), index);
         self.list.push(IdentitySpec { owner, ..spec });
         index
+    }
+}
+
+/// TLS without anything of its own.
+fn plain_tls() -> RouteTls {
+    RouteTls {
+        client_cert: None,
+        client_key: None,
+        ca: None,
+        server_name: None,
+        min: TlsVersion::V1_2,
+        pins: Vec::new(),
     }
 }
 
