@@ -181,9 +181,12 @@ impl Tokens {
         let redirect_url = redirect_url.unwrap_or(&oauth.redirect_url);
         let captures = self.captures(&snapshot, key).await?;
         let (state, verifier) = (approve::state(&random()?), approve::verifier(&random()?));
-        let client = Client::of(&snapshot, &key.credential, &key.tenant, &captures)?;
-        let url =
-            client.with(|input| approve::authorize_url(input, &state, &approve::challenge(&verifier), redirect_url))?;
+        let scene = self.inner.scene.load_full();
+        let (client, filled) = (client_of(&scene, key)?, Filled::new(&key.tenant, captures));
+        let secrets = secrets_of(&scene, client, &filled)?;
+        let url = client.with_input(&secrets.value, &filled, |input| {
+            approve::authorize_url(input, &state, &approve::challenge(&verifier), redirect_url)
+        })?;
         let approval = Approval {
             state: approve::state_digest(&state),
             key: key.clone(),

@@ -68,10 +68,8 @@ impl Steering {
     /// One connection; `now` is the store's time.
     pub fn view(&self, record: &Record, now: Timestamp) -> ConnectionView {
         let snapshot = self.tokens.snapshot();
-        let oauth = snapshot.credential(&record.key.credential).and_then(|_| {
-            let index = *snapshot.plan.credential_index.get(&*record.key.credential)?;
-            snapshot.plan.config.credentials[index].oauth.clone()
-        });
+        let place = snapshot.plan.credential_index.get(&*record.key.credential);
+        let oauth = place.and_then(|&place| snapshot.plan.config.credentials[place].oauth.as_deref());
         let usable = oauth.is_some_and(|oauth| machine::usable_until(record, &oauth.refresh, now).is_some());
         let tokens = &record.tokens;
         let print = |token: &Option<SecretBytes>| token.as_ref().map(|token| self.fingerprints.of(token));
