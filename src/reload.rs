@@ -142,6 +142,9 @@ impl Reloader {
         let snapshot = Arc::new(Snapshot::compile(plan, set, Some(&live.snapshot), moment));
         let next = Arc::new(Live::new(snapshot.clone(), Some(live), &self.proxy.metrics));
         self.proxy.live.store(next);
+        if let Some(tokens) = &self.proxy.tokens {
+            tokens.update(snapshot.clone());
+        }
         retire(&live.snapshot, &snapshot);
         self.proxy.pool.sweep();
         report::changes(&self.proxy.metrics, Some(&live.snapshot), &snapshot);

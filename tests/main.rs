@@ -4,6 +4,7 @@
 
 mod callers;
 mod cli;
+mod connections;
 mod failing_well;
 mod house;
 mod intercept;

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::guard::Refusal;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+/// A response of the admin and health listeners.
+pub type Answer = Response<Full<Bytes>>;
 
 /// Nothing may be loaded, framed or submitted; the page has its own, slightly wider policy.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'");

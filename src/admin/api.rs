@@ -4,16 +4,24 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Body;
 use serde_json::json;
 
 use super::answer::{self, Answer};
 use super::guard::{self, Refusal};
-use super::{Kind, Readiness, Reads, ReloadResult, Source, page};
+use super::{Kind, Readiness, Reads, ReloadResult, Source, connections, page};
 use crate::observe::metrics;
 
 /// How long `POST /api/reload` waits before it answers that the reload goes on.
 const RELOAD_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes of a question's body at most; the longest is a query that a platform gave to a browser.
+const BODY_LIMIT: usize = 64 * 1024;
+/// How long such a body may take to come.
+const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +70,18 @@ impl Place {
 }
 
 /// Answers one request. The body of a HEAD is left out by the connection, its length stays.
-pub(super) async fn answer<B>(request: Request<B>, kind: Kind, local: IpAddr, source: &dyn Source) -> Answer {
+pub(super) async fn answer<B>(request: Request<B>, kind: Kind, local: IpAddr, source: &dyn Source) -> Answer
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     if let Err(refusal) = guard::check_name(&request, kind, local, &source.names()) {
         return answer::refused(refusal);
+    }
+    if kind == Kind::Admin
+        && let Some(path) = connections::Path::find(request.uri().path(), request.method())
+    {
+        return connections(path, request, source).await;
     }
     let Some(place) = Place::find(request.uri().path(), kind) else {
         return answer::problem(StatusCode::NOT_FOUND, "there is nothing at this path");
@@ -79,7 +96,7 @@ pub(super) async fn answer<B>(request: Request<B>, kind: Kind, local: IpAddr, so
         return answer::refused(refusal);
     }
     match place {
-        Place::Page => page::page(source),
+        Place::Page => page::page(source).await,
         Place::Live => answer::text(StatusCode::OK, "ok\n"),
         Place::Ready => ready(&source.readiness(), is_verbose(request.uri().query())),
         Place::Metrics => answer::body(StatusCode::OK, metrics::CONTENT_TYPE, source.metrics_text()),
@@ -87,6 +104,52 @@ pub(super) async fn answer<B>(request: Request<B>, kind: Kind, local: IpAddr, so
         Place::Routes => answer::json(StatusCode::OK, &json!({ "routes": source.routes() })),
         Place::Credentials => answer::json(StatusCode::OK, &json!({ "credentials": source.credentials() })),
         Place::Reload => reload(source).await,
+    }
+}
+
+/// The paths of connections.
+async fn connections<B>(path: connections::Path, request: Request<B>, source: &dyn Source) -> Answer
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (method, headers) = (request.method(), request.headers());
+    let (takes, allow) = match path.is_changing() {
+        true => (method == Method::POST, "POST"),
+        false => (method == Method::GET || method == Method::HEAD, "GET, HEAD"),
+    };
+    if !takes {
+        return answer::method_not_allowed(allow);
+    }
+    let permitted = match path.is_changing() {
+        true => guard::check_site(headers).and_then(|()| guard::check_token(headers, source)),
+        false if path.is_callback() || source.reads() == Reads::Open => Ok(()),
+        false => guard::check_token(headers, source),
+    };
+    if let Err(refusal) = permitted {
+        if path.is_changing() {
+            tracing::warn!(reason = %refusal, "refused a changing call of the admin listener");
+        }
+        return answer::refused(refusal);
+    }
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let body = if path.is_changing() { body_of(request.into_body()).await } else { Ok(Bytes::new()) };
+    match body {
+        Ok(body) => connections::answer(path, &query, &body, source.connections()).await,
+        Err(status) => answer::problem(status, "the body of this call is too long or did not come whole"),
+    }
+}
+
+async fn body_of<B>(body: B) -> Result<Bytes, StatusCode>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
     }
 }
 

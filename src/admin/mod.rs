@@ -2,10 +2,13 @@
 //!
 //! What is shown comes through [`Source`], so that nothing here knows snapshots, pools or files; the shell
 //! implements it. `server` accepts connections, `guard` decides who may ask, `api` answers, `answer` makes
-//! responses, `page` draws the page. Requests of workers never come here.
+//! responses, `page` draws the page, `connections` has everything about connections and `callback` what a merchant's
+//! browser sees. Requests of workers never come here.
 
 mod answer;
 mod api;
+pub mod callback;
+pub mod connections;
 mod guard;
 mod page;
 mod server;
@@ -13,6 +16,8 @@ pub mod view;
 
 use tokio::sync::oneshot;
 
+pub use answer::Answer;
+pub use connections::Connections;
 pub use server::serve;
 pub use view::{
     CredentialView, Health, ListenerView, Readiness, ReloadResult, ReloadView, RouteView, StatusView, Unhealthy,
@@ -50,7 +55,7 @@ pub enum Reads {
     Protected,
 }
 
-/// Where the listeners get what they show. Every call answers at once, from memory.
+/// Where the listeners get what they show. Every call answers at once, from memory; only [`Connections`] ask a store.
 pub trait Source: Send + Sync + 'static {
     /// The time of day, for ages.
     fn now(&self) -> Timestamp;
@@ -72,6 +77,8 @@ pub trait Source: Send + Sync + 'static {
     fn names(&self) -> Vec<String>;
     /// Asks for a reload of `proxy.toml` and the secrets; the outcome comes when it is done.
     fn reload(&self) -> oneshot::Receiver<ReloadView>;
+    /// The connections; `None` where no credential of the configuration has any.
+    fn connections(&self) -> Option<&dyn Connections>;
 }
 
 #[cfg(test)]

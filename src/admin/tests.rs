@@ -16,6 +16,7 @@ struct Fixture {
     token: AdminToken,
     reads: Reads,
     readiness: Readiness,
+    connections: Option<Box<dyn Connections>>,
     reload: Mutex<Option<ReloadView>>,
 }
 
@@ -34,6 +35,7 @@ impl Default for Fixture {
                     reason: Some("erp/password: empty".into()),
                 }],
             },
+            connections: None,
             reload: Mutex::new(None),
         }
     }
@@ -116,6 +118,9 @@ impl Source for Fixture {
     }
     fn names(&self) -> Vec<String> {
         vec!["sidecar".into()]
+    }
+    fn connections(&self) -> Option<&dyn Connections> {
+        self.connections.as_deref()
     }
     fn reload(&self) -> oneshot::Receiver<ReloadView> {
         let (sender, receiver) = oneshot::channel();

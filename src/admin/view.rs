@@ -151,7 +151,7 @@ pub enum ReloadResult {
     Failed,
 }
 
-fn rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.serialize_str(&time_text(*at)),
         None => serializer.serialize_none(),

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use http::{HeaderName, HeaderValue, Method};
 
+use super::connections::args::{ConnectArgs, ConnectionsArgs, StateArgs};
 use super::exit;
 use crate::clock::Timestamp;
 use crate::config::model::LogFormat;
@@ -132,6 +133,22 @@ pub enum Command {
     /// 1 when not, 4 when nothing answers: an exec probe for those whose listeners are on loopback only.
     #[command(after_long_help = exit::HELP)]
     Health,
+    /// Connect a merchant: approve in a browser, store the tokens
+    ///
+    /// Prints the URL where somebody approves, alone on the first line, waits until the browser comes back to
+    /// this machine, stores the tokens and prints the connection. Exits 3 when it was not approved, 5 when
+    /// nobody came back in time.
+    #[command(after_long_help = exit::HELP)]
+    Connect(ConnectArgs),
+    /// See and steer the tokens of merchants
+    ///
+    /// Works on the store that [state] of the configuration names, with or without a running proxy. Tokens are
+    /// shown by fingerprints: the same 8 digits are the same token.
+    #[command(after_long_help = exit::HELP)]
+    Connections(ConnectionsArgs),
+    /// Maintain the store of connections
+    #[command(after_long_help = exit::HELP)]
+    State(StateArgs),
     /// See key and certificate rotated under load
     ///
     /// Starts a partner on loopback that demands a client certificate and a signature, the proxy before it and
@@ -212,7 +229,7 @@ impl Args {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     crate::config::duration(text).map_err(|error| error.to_string())
 }
 

@@ -7,6 +7,8 @@
 pub mod args;
 mod ca;
 mod check;
+mod connect;
+mod connections;
 pub mod demo;
 mod demo_command;
 pub mod exit;
@@ -57,6 +59,9 @@ fn dispatch(args: Args) -> anyhow::Result<Exit> {
         Command::Ca(own) => ca::command(&global, &own),
         Command::Status => status::command(&global),
         Command::Health => health::command(&global),
+        Command::Connect(own) => connect::command(&global, &own),
+        Command::Connections(own) => connections::command(&global, &own),
+        Command::State(own) => connections::state(&global, &own),
         Command::Demo => demo_command::command(&global),
     }
 }

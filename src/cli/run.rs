@@ -89,6 +89,9 @@ pub fn run(path: &Path, options: &Options) -> Ended {
                 for line in error.to_string().lines() {
                     eprintln!("error: {line}");
                 }
+                if matches!(&error, StartError::State(error) if !error.is_passing()) {
+                    return Ended::BadInput;
+                }
                 if matches!(error, StartError::Secrets(_) | StartError::Playground(_) | StartError::Authority(_)) {
                     Ended::BadInput
                 } else {

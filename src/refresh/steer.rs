@@ -1,17 +1,14 @@
-//! Single connections as people steer them: refresh now, revoke, exchange the code of an approval.
+//! Single connections as people steer them: refresh now, revoke, read again.
 
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Cause;
 use super::call::{self, Called};
-use super::inner::Inner;
 use super::scene::Filled;
 use super::tokens::Tokens;
 use super::view::{NoToken, PlatformRevoked, Revoked, SteerError, Want};
-use crate::token::answer::Refusal;
-use crate::token::call::Ask;
-use crate::token::machine::{self, Outcome};
-use crate::token::record::{Reason, TokenSet};
+use crate::token::machine;
+use crate::token::record::Reason;
 use crate::token::{ConnectionKey, Record};
 
 impl Tokens {
@@ -100,31 +97,5 @@ impl Tokens {
             }
         };
         Ok(Revoked { before, platform })
-    }
-
-    /// Makes a token call that no refresh is: the exchange of an approval's code. Nothing is stored.
-    ///
-    /// # Errors
-    /// Why there are no tokens.
-    pub async fn exchange(
-        &self,
-        key: &ConnectionKey,
-        captures: &[(&str, &str)],
-        ask: &Ask<'_>,
-    ) -> Result<TokenSet, SteerError> {
-        let inner: &Inner = &self.inner;
-        let scene = inner.scene.load_full();
-        let client = scene.client(&key.credential).ok_or(SteerError::UnknownCredential)?;
-        let captures = captures.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let filled = Filled::new(&key.tenant, captures);
-        let none = |reason, detail| SteerError::NoToken(NoToken::unavailable(reason, detail, 1));
-        let secrets = scene.secrets(client, &filled).map_err(|why| none(Reason::InvalidClient, Some(why)))?;
-        let with = Called { scene: &scene, client, secrets: &secrets, filled: &filled, seed: None };
-        let answered = call::make(inner, &with, ask, &TokenSet::default(), None).await;
-        match answered.outcome {
-            Outcome::Fresh(tokens) => Ok(*tokens),
-            Outcome::Refused(Refusal { reason, detail, .. }) => Err(none(reason, detail)),
-            Outcome::Lost(reason) | Outcome::Unsent(reason) => Err(none(reason, answered.words)),
-        }
     }
 }

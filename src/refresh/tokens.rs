@@ -223,6 +223,21 @@ impl Tokens {
         &self.inner.parts.store
     }
 
+    /// The snapshot in use.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.scene.load().snapshot.clone()
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        self.inner.parts.clock.now()
+    }
+
+    /// What makes calls to platforms.
+    pub(super) fn outward(&self) -> &Outward {
+        &self.inner.parts.outward
+    }
+
     /// Why the platform does not accept a credential's client, while it does not.
     pub fn unhealthy(&self, credential: &str) -> Option<Unhealthy> {
         self.inner.scene.load().client(credential)?.lane.healths().unhealthy()

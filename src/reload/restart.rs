@@ -9,6 +9,9 @@ pub(super) fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ports.sort_by_key(|port| format!("{port:?}"));
         ports
     };
+    let keeps = |config: &Config| config.credentials.iter().any(|credential| credential.oauth.is_some());
+    // A store is opened once, by the process that has the first credential with tokens.
+    let store = keeps(new) && (!keeps(old) || old.state.url != new.state.url);
     let differs = [
         (old.listen != new.listen, "listen"),
         (old.threads != new.threads, "runtime.threads"),
@@ -22,6 +25,7 @@ pub(super) fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
         (old.limits.headers != new.limits.headers, "limits.headers"),
         (old.intercept != new.intercept, "intercept"),
         (old.playground != new.playground, "playground.listen"),
+        (store, "state.url"),
         (own_ports(old) != own_ports(new), "route.listen"),
     ];
     differs.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| key).collect()

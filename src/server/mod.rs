@@ -3,6 +3,8 @@
 //! [`Server::start`] is what `run` and `demo` share; nothing here reads the command line or exits.
 
 mod authority;
+pub mod connections;
+pub mod state;
 mod tasks;
 mod view;
 
@@ -31,6 +33,7 @@ use crate::proxy::listener::{BindError, Bound, Drain};
 use crate::proxy::live::Live;
 use crate::proxy::matching::EntryKind;
 use crate::proxy::registry::Registry;
+use crate::refresh::Tokens;
 use crate::reload::{self, Overrides, Reloader};
 use crate::secret::dir::Reader;
 use crate::secret::source::{Events, Settings, Source};
@@ -97,6 +100,9 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// The store of connections cannot be opened.
+    #[error(transparent)]
+    State(#[from] state::StateError),
     /// The CA of interception cannot be made or read.
     #[error(transparent)]
     Authority(#[from] authority::AuthorityError),
@@ -136,8 +142,6 @@ impl Server {
 
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), moment.now));
         metrics.set_watch_mode(if source.mode() == Mode::Inotify { WatchMode::Events } else { WatchMode::Poll });
-        let proxy = Arc::new(new_proxy(&config, format, metrics, |metrics| Live::new(snapshot, None, metrics))?);
-        reload::announce(&proxy);
 
         let bound = bind_all(&config).await?;
         let admin = bind_admin(config.listen.admin, "admin").await?;
@@ -145,11 +149,16 @@ impl Server {
         let listeners = list(&bound, admin.as_ref(), health.as_ref(), playground.as_ref());
         let own: Vec<SocketAddr> =
             bound.iter().filter_map(Bound::local_addr).chain(addr(&admin)).chain(addr(&health)).collect();
+        let steering = state::start(&snapshot, &set, own.clone(), metrics.clone()).await?;
+        let tokens = steering.as_ref().map(|steering| steering.tokens().clone());
+        let live = |metrics: &Arc<Metrics>| Live::new(snapshot, None, metrics);
+        let proxy = Arc::new(new_proxy(&config, format, metrics, tokens, live)?);
+        reload::announce(&proxy);
         proxy.pool.set_own_addresses(own);
         proxy.pool.set_dns(&config.dns);
 
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let view = Arc::new(View::new(proxy.clone(), listeners.clone(), commands.clone(), &set));
+        let view = Arc::new(View::new(proxy.clone(), listeners.clone(), commands.clone(), steering, &set));
         let (drain, begin_drain, connections_gone) = Drain::new();
         let connections = Gate::new(config.limits.connections);
         let address = bound.iter().find(|b| b.entry.kind == EntryKind::Shared).and_then(Bound::local_addr);
@@ -206,6 +215,11 @@ impl Server {
         }
         for task in &self.background {
             task.abort();
+        }
+        if let Some(tokens) = &self.proxy.tokens {
+            // Token calls under way end within their own limit, and what they brought is stored.
+            tokens.drain().await;
+            let _ = tokens.store().close().await; // what is to be kept is written already
         }
         let _ = self.admin_stop.send(true);
         self.proxy.pool.close();
@@ -267,6 +281,7 @@ fn new_proxy(
     config: &Config,
     format: Format,
     metrics: Arc<Metrics>,
+    tokens: Option<Arc<Tokens>>,
     live: impl FnOnce(&Arc<Metrics>) -> Live,
 ) -> Result<Proxy, StartError> {
     let access = match config.log.access {
@@ -288,7 +303,7 @@ fn new_proxy(
         connections: Registry::default(),
         in_flight: Gate::new(config.limits.in_flight),
         buffered: Gate::new(config.limits.buffered),
-        tokens: None,
+        tokens,
         leaves: Leaves::default(),
         via_line: HeaderValue::try_from(format!("1.1 {via}")).map_err(|error| StartError::System(error.to_string()))?,
         via,

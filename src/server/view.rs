@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
+use super::connections::Steering;
+use super::state;
 use super::tasks::Command;
 use crate::admin::{
-    AdminToken, CredentialView, Health, ListenerView, Readiness, Reads, ReloadResult, ReloadView, RouteView, Source,
-    StatusView, Unhealthy,
+    AdminToken, Connections, CredentialView, Health, ListenerView, Readiness, Reads, ReloadResult, ReloadView,
+    RouteView, Source, StatusView, Unhealthy,
 };
 use crate::clock::Timestamp;
 use crate::config::model::{AtStart, Route};
@@ -33,6 +35,8 @@ pub(super) struct View {
     started: Timestamp,
     draining: AtomicBool,
     token: ArcSwap<Token>,
+    /// `None` where no credential has connections.
+    steering: Option<Steering>,
 }
 
 /// The admin token as of one generation of secrets.
@@ -49,11 +53,12 @@ impl View {
         proxy: Arc<Proxy>,
         listeners: Vec<ListenerView>,
         commands: mpsc::Sender<Command>,
+        steering: Option<Steering>,
         set: &SecretSet,
     ) -> Self {
         let started = proxy.clock.now();
         let token = ArcSwap::from_pointee(Token { accepted: AdminToken::NotConfigured, previous_until: started });
-        let view = Self { proxy, listeners, commands, started, draining: AtomicBool::new(false), token };
+        let view = Self { proxy, listeners, commands, started, draining: AtomicBool::new(false), token, steering };
         view.secrets_changed(set);
         view
     }
@@ -83,6 +88,9 @@ impl View {
         let previous_until = if changed { self.now().plus_seconds(overlap) } else { old.previous_until };
         let accepted = with_previous(next, &old.accepted);
         self.token.store(Arc::new(Token { accepted, previous_until }));
+        if let Some(steering) = &self.steering {
+            state::take_keys(steering.tokens().store(), &live.snapshot.plan.config, set);
+        }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -197,6 +205,10 @@ impl Source for View {
 
     fn names(&self) -> Vec<String> {
         self.snapshot().plan.config.listen.names.clone()
+    }
+
+    fn connections(&self) -> Option<&dyn Connections> {
+        self.steering.as_ref().map(|steering| steering as &dyn Connections)
     }
 
     fn reload(&self) -> oneshot::Receiver<ReloadView> {

@@ -26,17 +26,17 @@ impl Tone {
 
 /// A document under construction.
 #[derive(Default)]
-pub(super) struct Html(String);
+pub(in crate::admin) struct Html(String);
 
 impl Html {
     /// Our own markup, as it is.
-    pub(super) fn raw(&mut self, markup: &'static str) -> &mut Self {
+    pub(in crate::admin) fn raw(&mut self, markup: &'static str) -> &mut Self {
         self.0.push_str(markup);
         self
     }
 
     /// Text of any origin, escaped for elements and quoted attributes.
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+    pub(in crate::admin) fn text(&mut self, text: &str) -> &mut Self {
         for c in text.chars() {
             match c {
                 '&' => self.0.push_str("&amp;"),
@@ -91,7 +91,7 @@ impl Html {
         self.raw("</tbody></table></div></section>")
     }
 
-    pub(super) fn into_string(self) -> String {
+    pub(in crate::admin) fn into_string(self) -> String {
         self.0
     }
 }

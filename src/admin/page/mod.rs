@@ -4,7 +4,8 @@
 //! its policy allows exactly these two by their digests. The script replaces the content every few
 //! seconds; without script the document reloads itself.
 
-mod html;
+mod connections;
+pub(super) mod html;
 
 use std::sync::LazyLock;
 
@@ -37,21 +38,23 @@ static POLICY: LazyLock<Option<HeaderValue>> = LazyLock::new(|| {
 });
 
 /// The page as it is now.
-pub(super) fn page(source: &dyn Source) -> Answer {
+pub(super) async fn page(source: &dyn Source) -> Answer {
     let now = source.now();
     let (status, readiness) = (source.status(), source.readiness());
     let (credentials, routes) = (source.credentials(), source.routes());
+    let connections = connections::collect(source).await;
     let mut html = Html::default();
     head(&mut html);
     html.raw("<main id=\"content\">");
     banner(&mut html, &status, &readiness);
     facts(&mut html, &status, &routes, &credentials, now);
     credentials_table(&mut html, credentials, now);
+    connections::table(&mut html, &connections, now);
     routes_table(&mut html, &routes);
     listeners_table(&mut html, &status);
     html.raw("<footer>As of <time>").text(&time_text(now)).raw("</time> · ");
     html.raw("JSON: <a href=\"/api/status\">status</a> <a href=\"/api/routes\">routes</a> ");
-    html.raw("<a href=\"/api/credentials\">credentials</a> · <a href=\"/metrics\">metrics</a> · ");
+    html.raw("<a href=\"/api/credentials\">credentials</a> <a href=\"/api/connections\">connections</a> · <a href=\"/metrics\">metrics</a> · ");
     html.raw("<a href=\"/readyz?verbose\">readiness</a></footer></main>");
     html.raw("<script>").raw(SCRIPT).raw("</script></body></html>\n");
 
