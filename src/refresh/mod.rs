@@ -3,8 +3,8 @@
 //! `cli` (steering a store without a running proxy).
 //!
 //! `tokens` is what they call; `table` what a request looks into; `attempt` the one task of a connection, with `call`
-//! (asking the platform) and `commit` (storing the answer); `approve` a person's consent; `background` what no request causes; `events` who is told.
-//! What follows from what is `token::machine`'s.
+//! (asking the platform) and `commit` (storing the answer); `background` what no request causes; `events` who is told.
+//! `approve` is a person's consent. What follows from what is `token::machine`'s.
 
 pub mod approve;
 mod attempt;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use sha2::{Digest as _, Sha256};
 use http::Uri;
+use sha2::{Digest as _, Sha256};
 
 use super::endpoints::{Permits, Shared};
 use super::health::Healths;
@@ -196,7 +196,6 @@ impl Client {
             Signer::Token(signer) => signer.call_secrets(&value.keys),
             _ => crate::sign::token::CallSecrets::default(),
         };
-        let text = |secret: Option<&'_ SecretBytes>| secret.and_then(|bytes| std::str::from_utf8(bytes.expose()).ok());
         let written = |value: &Option<PublicValue>| match value {
             Some(PublicValue::Literal(text)) => Some(text.clone()),
             _ => None,
@@ -223,6 +222,10 @@ impl Lane {
     pub(super) fn healths(&self) -> std::sync::MutexGuard<'_, Healths> {
         self.healths.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn text(secret: Option<&SecretBytes>) -> Option<&str> {
+    secret.and_then(|bytes| std::str::from_utf8(bytes.expose()).ok())
 }
 
 /// In the words of the machine.

@@ -1,4 +1,4 @@
-//! Single connections as people steer them: refresh now, revoke.
+//! Single connections as people steer them: refresh now, revoke, read again.
 
 use tokio::time::{Instant, timeout_at};
 

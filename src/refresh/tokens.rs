@@ -148,6 +148,9 @@ impl Tokens {
                     }
                 }
                 (Some(none), _) => return Err(none),
+                (None, _) if Instant::now() >= deadline => {
+                    return Err(NoToken::unavailable(Reason::Timeout, None, 1));
+                }
                 (None, _) => {}
             }
         }
@@ -205,13 +208,16 @@ impl Tokens {
     pub fn update(&self, snapshot: Arc<Snapshot>) {
         let inner = &self.inner;
         inner.parts.outward.resolve_by(&snapshot.plan.config.dns);
-        let scene = Arc::new(Scene::new(snapshot, Some(&inner.scene.load())));
+        let before = inner.scene.load_full();
+        let scene = Arc::new(Scene::new(snapshot, Some(&before)));
         inner.scene.store(scene.clone());
         for client in scene.clients() {
             let unhealthy = client.lane.healths().unhealthy().is_some();
             for entry in client.lane.table.all() {
                 let filled = Inner::filled(&entry, None);
-                if unhealthy || scene.seed(client, &filled).is_some() {
+                let digest = |scene: &Scene, client| scene.seed(client, &filled).map(|(_, digest)| digest);
+                let old = before.client(&client.name).and_then(|old| digest(&before, old));
+                if unhealthy || digest(&scene, client) != old {
                     inner.kick(client, &entry, Cause::Look);
                 }
             }

@@ -13,7 +13,7 @@ import tempfile
 
 import lib
 
-USER, PASSWORD, DATABASE = "countersign", "pass-word", "connections"
+USER, PASSWORD = "countersign", "pass-word"
 
 
 def programs():
@@ -33,7 +33,7 @@ def other_user():
 
 
 class Database:
-    """One cluster with one database; `url` leads to it directly, `pooled()` through PgBouncer in transaction mode."""
+    """One cluster; `create` makes a database in it, `pooled` starts PgBouncer in transaction mode before all of them."""
 
     def __init__(self, bench):
         self.bench, self.port = bench, lib.free_port()
@@ -45,8 +45,11 @@ class Database:
         self.bin = programs()
         self.once(self.bin / "initdb", "-D", self.folder / "data", "-U", USER, "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync", "-E", "UTF8")
         self.start()
-        self.psql("postgres", f"CREATE DATABASE {DATABASE}")
-        self.url = self.url_of(self.port)
+
+    def create(self, name, port=None):
+        """A new database; its URL, directly or by PgBouncer's port."""
+        self.psql("postgres", f"CREATE DATABASE {name}")
+        return f"postgres://{USER}:{PASSWORD}@127.0.0.1:{port or self.port}/{name}?sslmode=disable"
 
     def mine(self, path):
         if self.user:
@@ -81,16 +84,12 @@ class Database:
         return self.once("psql", "-X", "-At", "-h", "127.0.0.1", "-p", self.port, "-U", USER, "-d", database, "-c", statement,
                          env={"PGPASSWORD": PASSWORD, "PATH": os.environ["PATH"]})
 
-    @staticmethod
-    def url_of(port, database=DATABASE):
-        return f"postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/{database}?sslmode=disable"
-
     def pooled(self, pool=2):
-        """Starts PgBouncer with so many connections to the database for everybody; the URL through it."""
+        """Starts PgBouncer with so many connections to a database for everybody; its port."""
         port = lib.free_port()
         users = self.write("users.txt", f'"{USER}" "{PASSWORD}"\n')
         settings = self.write("pgbouncer.ini", f"""[databases]
-{DATABASE} = host=127.0.0.1 port={self.port} dbname={DATABASE}
+* = host=127.0.0.1 port={self.port}
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -106,4 +105,4 @@ pidfile = {self.folder}/pgbouncer.pid
 """)
         self.bench.program("pgbouncer", settings, log="pgbouncer.log", cwd=self.folder, **self.options)
         lib.wait_for("PgBouncer", lambda: lib.listening(port), 30)
-        return self.url_of(port)
+        return port

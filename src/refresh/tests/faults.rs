@@ -99,7 +99,7 @@ async fn a_lost_answer_is_asked_for_once_more_at_once() {
     world.tokens.wait(&world.want("m1")).await.unwrap();
     assert!(endpoint.sent().iter().all(|sent| sent.contains("refresh_token=refresh-0")));
     // The same at a platform without grace: the old token is refused.
-    let replies = |number, _: &str| if number == 1 { Reply::Reset } else { error(400, "invalid_grant") };
+    let replies = |number: usize, _: &str| if number == 1 { Reply::Reset } else { error(400, "invalid_grant") };
     let endpoint = Endpoint::start(replies).await;
     let world = World::new(Settings::at(endpoint.port));
     world.connect("m1", &[]).await;

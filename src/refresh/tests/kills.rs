@@ -60,7 +60,8 @@ fn at_a_platform_with_grace_nothing_is_lost() {
         std::thread::scope(|scope| {
             // The platform goes on while processes come and go.
             let (done, ended) = tokio::sync::oneshot::channel::<()>();
-            scope.spawn(|| outside.block_on(async { drop(ended.await) }));
+            let outside = &outside;
+            scope.spawn(move || outside.block_on(async { drop(ended.await) }));
             killed_at(step, platform.port, &store, &clock);
             clock.forward(60); // the lease ran out
             let next = runtime();
@@ -82,13 +83,14 @@ fn at_a_platform_with_grace_nothing_is_lost() {
 #[test]
 fn at_one_without_grace_the_loss_is_told_by_its_name() {
     let outside = runtime();
-    let once = |number, _: &str| if number == 1 { tokens(1) } else { error(400, "invalid_grant") };
+    let once = |number: usize, _: &str| if number == 1 { tokens(1) } else { error(400, "invalid_grant") };
     let platform = outside.block_on(Endpoint::start(once));
     let clock = Hands::new();
     let store = memory(&clock);
     std::thread::scope(|scope| {
         let (done, ended) = tokio::sync::oneshot::channel::<()>();
-        scope.spawn(|| outside.block_on(async { drop(ended.await) }));
+        let outside = &outside;
+        scope.spawn(move || outside.block_on(async { drop(ended.await) }));
         killed_at(Step::Answered, platform.port, &store, &clock);
         clock.forward(60);
         runtime().block_on(async {

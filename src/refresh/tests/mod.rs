@@ -85,7 +85,7 @@ async fn a_token_near_its_end_is_used_while_its_refresh_runs() {
 async fn a_worker_that_hangs_up_cancels_nothing() {
     let gate = Arc::new(Notify::new());
     let opened = gate.clone();
-    let reply = move |number, _: &str| Reply::After(opened.clone(), Box::new(tokens(number)));
+    let reply = move |number: usize, _: &str| Reply::After(opened.clone(), Box::new(tokens(number)));
     let endpoint = Endpoint::start(reply).await;
     let world = World::new(Settings::at(endpoint.port));
     world.connect("m1", &[]).await;

@@ -1,14 +1,14 @@
 """One refresh for each expiry: a thousand requests at one moment, then three processes on one store."""
 
 import collections
-import datetime
 import itertools
 import time
 
 import lib
+from databases import Database
 from provider import Provider
 
-from .stage import Introspection, Shop, Upstream, Workers, burst, show
+from .stage import Introspection, Shop, Upstream, Workers, burst, show, when
 
 AT_ONCE = 1000
 LIFE = 12  # seconds: the provider counts whole seconds, so a token may end up to one earlier
@@ -31,8 +31,8 @@ def thousand(stage):
     for what, wanted in (("where there was no token yet", 1), ("at the moment of expiry", 2)):
         at = 0.0
         if wanted == 2:
-            end = datetime.datetime.fromisoformat(show(bench, proxy, "shop", "m1")["expires_at"]).timestamp()
-            at = end - 1 + 0.05  # a token is sent until a second before its end
+            # A token is sent until a second before its end.
+            at = when(show(bench, proxy, "shop", "m1")["expires_at"]) - 1 + 0.05
         began = len(upstream.served)
         answers = stage.loop.run(burst(proxy.port, shop.host("m1"), AT_ONCE, at))
         statuses = collections.Counter(answer.status for answer in answers)
@@ -85,3 +85,7 @@ def three(stage, what, urls):
 def checks(stage):
     thousand(stage)
     three(stage, "three on one SQLite file", [stage.sqlite("three")] * 3)
+    database = Database(stage.bench)
+    for name, what, port in (("direct", "three on one PostgreSQL", None), ("pooled", "three through PgBouncer", database.pooled())):
+        stage.bench.secrets(stage.secrets, **{f"state__{name}": database.create(name, port)})
+        three(stage, what, [{"secret": f"state/{name}"}] * 3)

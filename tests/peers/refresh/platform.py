@@ -17,16 +17,16 @@ class Account:
 
 
 class Platform:
-    """`life` in seconds; access tokens of everybody, `CANARY-<tenant>-..`, with their ends."""
+    """Access tokens live `life` seconds; a call takes effect after `before` seconds and is answered `after` seconds later."""
 
-    def __init__(self, loop, life, grace=True):
-        self.life, self.grace, self.before, self.after = life, grace, (0, 0), (0, 0)
+    def __init__(self, loop, life, grace=True, context=None):
+        self.life, self.grace, self.before, self.after = life, grace, 0, 0
         self.accounts, self.owner, self.access = {}, {}, {}
         self.granted, self.refused, self.revocations = collections.Counter(), [], collections.Counter()
         self.loop = loop
 
         async def start():
-            return await asyncio.start_server(self.accept, "127.0.0.1", 0, backlog=2048)
+            return await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=context, backlog=2048)
         self.server = loop.run(start())
         self.port = self.server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/token"
@@ -59,20 +59,15 @@ class Platform:
                 if line.split()[1].endswith("/revocation"):
                     writer.write(self.revoke(form))
                 else:
-                    await asyncio.sleep(self.pause(self.before))
+                    await asyncio.sleep(self.before)
                     answer = self.token(form)
-                    await asyncio.sleep(self.pause(self.after))
+                    await asyncio.sleep(self.after)
                     writer.write(answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
-
-    @staticmethod
-    def pause(bounds):
-        low, high = bounds
-        return low + (high - low) * secrets.randbelow(1000) / 1000
 
     def revoke(self, form):
         tenant = self.owner.get(form.get("token"))

@@ -4,6 +4,7 @@ and countersign with a credential that refreshes. No check lives here.
 
 import asyncio
 import collections
+import datetime
 import json
 import signal
 import subprocess
@@ -29,9 +30,9 @@ grant         = "refresh_token"
 token_url     = "{token}"
 revoke_url    = "{token}/revocation"
 client_id     = "countersign/test"
-client_secret = {{ secret = "shop/client-secret" }}
+client_secret = {{ secret = "{secret}" }}
 refresh_token = {{ secret = "{name}/{{tenant}}/refresh-token" }}
-refresh       = {{ timeout = "5s", wait = "15s", parallel = 64, {refresh} }}
+refresh       = {{ timeout = "{timeout}", wait = "{wait}", parallel = 64, {refresh} }}
 """
 ROUTE = """
 [[route]]
@@ -190,10 +191,11 @@ class Shop:
 
     def __init__(self, name, token, upstream, refresh="", domain="shops.example"):
         self.name, self.token, self.upstream, self.refresh, self.domain = name, token, upstream, refresh, domain
+        self.timeout, self.wait, self.secret = "5s", "15s", "shop/client-secret"
 
     def text(self):
-        return CREDENTIAL.format(name=self.name, token=self.token, refresh=self.refresh or "first = \"1s\"") + ROUTE.format(
-            name=self.name, domain=self.domain, port=self.upstream.port)
+        return CREDENTIAL.format(name=self.name, token=self.token, refresh=self.refresh or 'first = "1s"', timeout=self.timeout, wait=self.wait,
+                                 secret=self.secret) + ROUTE.format(name=self.name, domain=self.domain, port=self.upstream.port)
 
     def host(self, tenant):
         return f"{tenant}.{self.domain}"
@@ -211,8 +213,9 @@ class Stage:
         self.bench.secrets(self.secrets, **{f"{shop.name}__{tenant}__refresh_token": refresh_token})
 
     def proxy(self, name, state, shops, more="", **options):
-        """Starts countersign; `state` is a URL."""
-        return self.bench.proxy(name, STATE.format(state=json.dumps(state)) + "".join(shop.text() for shop in shops) + more,
+        """Starts countersign; `state` is a URL, or {"secret": NAME} of a file with one."""
+        url = json.dumps(state) if isinstance(state, str) else f'{{ secret = "{state["secret"]}" }}'
+        return self.bench.proxy(name, STATE.format(state=url) + "".join(shop.text() for shop in shops) + more,
                                 self.secrets, **options)
 
     def sqlite(self, name):
@@ -227,13 +230,27 @@ def show(bench, proxy, credential, tenant):
     return json.loads(done.stdout)
 
 
-def exported(bench, proxy, credential):
-    """Every connection with its tokens, by tenant, as they are stored; a proxy may be running or not."""
-    command = ["connections", "export", credential, "--yes-print-tokens", "-c", proxy.folder / "proxy.toml"]
-    done = bench.command(*command)
+def exported(bench, proxy):
+    """Every connection with its tokens as they are stored, by (credential, tenant); a proxy may be running or not."""
+    done = bench.command("connections", "export", "--yes-print-tokens", "-c", proxy.folder / "proxy.toml")
     if done.returncode:
         raise RuntimeError(f"connections export: {done.returncode} {done.stderr[-500:]}")
-    return {row["tenant"]: row for row in map(json.loads, done.stdout.splitlines())}
+    return {(row["credential"], row["tenant"]): row for row in map(json.loads, done.stdout.splitlines())}
+
+
+def listed(proxy):
+    """`GET /api/connections`, by (credential, tenant)."""
+    rows, after = {}, ""
+    while after is not None:
+        page = json.loads(proxy.page(f"/api/connections?limit=1000{after and '&after=' + after}")[2])
+        rows.update({(row["credential"], row["tenant"]): row for row in page["connections"]})
+        after = page["next"]
+    return rows
+
+
+def when(text):
+    """A time of `connections` as seconds since 1970."""
+    return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def kill(proxy):

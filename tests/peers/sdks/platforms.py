@@ -10,7 +10,7 @@ import socket
 import threading
 import urllib.parse
 
-SHOP = "-shop.myshopify.com"
+SHOP, EBAY_TOKEN = "-shop.myshopify.com", "/identity/v1/oauth2/token"
 HOSTS = {
     "stripe": "api.stripe.com", "objects": "objects.store.example", "github": "api.github.com", "slack": "slack.com",
     "woo": "shop.woo.example", "lwa": "api.amazon.com", "amazon": "sellingpartnerapi-eu.amazon.com",
@@ -20,20 +20,38 @@ SECRETS = {
     "stripe/m1/key": "sk_live_REALm1", "stripe/m2/key": "sk_live_REALm2", "slack/m1/token": "xoxb-REALm1", "slack/m2/token": "xoxb-REALm2",
     "objects/key": "REALobjects", "github/token": "ghp_REALgithub", "woo/key": "ck_REALwoo", "woo/secret": "cs_REALwoo",
     "shopify/m1-shop/token": "shpat_REALm1", "shopify/m2-shop/token": "shpat_REALm2",
-    "amazon/m1/token": "Atza|REALm1", "amazon/m2/token": "Atza|REALm2",
+    "amazon/client-id": "amzn1.REAL", "amazon/client-secret": "REALlwa", "amazon/m1/refresh-token": "Atzr|REALm1", "amazon/m2/refresh-token": "Atzr|REALm2",
     "bigcommerce/storem1/token": "REALbigm1", "bigcommerce/storem2/token": "REALbigm2",
-    "ebay/m1/token": "v^1.1#i^1#REALm1", "ebay/m2/token": "v^1.1#i^1#REALm2",
+    "ebay/client-id": "REAL-app", "ebay/client-secret": "PRD-REAL", "ebay/m1/refresh-token": "v^1.1#r^0#REALm1", "ebay/m2/refresh-token": "v^1.1#r^0#REALm2",
+}
+# What the token endpoints of Amazon and eBay give for these refresh tokens.
+ACCESS = {
+    "amazon/m1/token": "Atza|GIVENm1", "amazon/m2/token": "Atza|GIVENm2",
+    "ebay/m1/token": "v^1.1#i^1#GIVENm1", "ebay/m2/token": "v^1.1#i^1#GIVENm2",
 }
 
 
 def tenants(header, before, names):
     """A rule: `before` and the secret of one of the tenants stand in the header; the rule's answer is the tenant."""
-    known = {before + SECRETS[name]: name.split("/")[1].removesuffix("-shop").removeprefix("store") for name in names}
+    known = {before + {**SECRETS, **ACCESS}[name]: name.split("/")[1].removesuffix("-shop").removeprefix("store") for name in names}
     return lambda request: known.get(request.one(header))
 
 
 def alone(header, before, name):
     return lambda request: "one" if request.one(header) == before + SECRETS[name] else None
+
+
+def refreshing(platform, in_form):
+    """A rule for a token call (RFC 6749 section 6): the real client, in the form or as Basic over both parts as they are."""
+    known = {SECRETS[f"{platform}/{tenant}/refresh-token"]: tenant for tenant in ("m1", "m2")}
+    ident, secret = SECRETS[f"{platform}/client-id"], SECRETS[f"{platform}/client-secret"]
+    basic = "Basic " + base64.b64encode(f"{ident}:{secret}".encode()).decode()
+
+    def rule(request):
+        form = dict(urllib.parse.parse_qsl(request.body.decode("latin-1")))
+        client = (form.get("client_id"), form.get("client_secret")) == (ident, secret) if in_form else request.one("authorization") == basic
+        return known.get(form.get("refresh_token")) if client and form.get("grant_type") == "refresh_token" else None
+    return rule
 
 
 WOO = "Basic " + base64.b64encode(f"{SECRETS['woo/key']}:{SECRETS['woo/secret']}".encode()).decode()
@@ -47,7 +65,7 @@ RULES = {
     "amazon": tenants("x-amz-access-token", "", ["amazon/m1/token", "amazon/m2/token"]),
     "bigcommerce": tenants("x-auth-token", "", ["bigcommerce/storem1/token", "bigcommerce/storem2/token"]),
     "ebay": tenants("authorization", "Bearer ", ["ebay/m1/token", "ebay/m2/token"]),
-    "lwa": lambda request: None,
+    "lwa": refreshing("amazon", in_form=True), "ebay token": refreshing("ebay", in_form=False),
 }
 
 
@@ -144,6 +162,13 @@ def shopify(call):
         return 200, {}, {"data": {"shop": {"name": f"shop {call.tenant}"}}, "extensions": {}}
 
 
+def token(call):
+    """What a platform gives a tenant; the refresh token stays."""
+    platform = "ebay" if call.host == HOSTS["ebay"] else "amazon"
+    if call.method == "POST" and call.path in (EBAY_TOKEN, "/auth/o2/token"):
+        return 200, {}, {"access_token": ACCESS[f"{platform}/{call.tenant}/token"], "token_type": "bearer", "expires_in": 7200}
+
+
 def amazon(call):
     if (call.method, call.path) == ("GET", "/orders/v0/orders"):
         second = "NextToken" in call.query
@@ -170,16 +195,18 @@ def ebay(call):
 
 
 ANSWERS = {"stripe": stripe, "objects": objects, "github": github, "slack": slack, "woo": woo, "shopify": shopify,
-           "amazon": amazon, "bigcommerce": bigcommerce, "ebay": ebay}
+           "amazon": amazon, "bigcommerce": bigcommerce, "ebay": ebay, "lwa": token, "ebay token": token}
 
 
 # One refusal with every platform's words: Stripe's `error`, GitHub's `message`, Slack's `ok`, Shopify's `errors`.
 REFUSAL = {"error": {"message": "invalid credential"}, "message": "Bad credentials", "ok": False, "errors": "invalid credential"}
 
 
-def platform_of(host):
+def platform_of(host, target):
     if host and host.endswith(SHOP):
         return "shopify"
+    if (host, target) == (HOSTS["ebay"], EBAY_TOKEN):
+        return "ebay token"
     return next((name for name, known in HOSTS.items() if known == host), None)
 
 
@@ -190,7 +217,7 @@ class Upstream:
         self.statuses = []
 
     def __call__(self, request):
-        platform = platform_of(request.one("host"))
+        platform = platform_of(request.one("host"), request.target)
         tenant = RULES[platform](request) if platform else None
         if platform is None:
             status, headers, value = 421, {}, {"error": "unknown host"}
