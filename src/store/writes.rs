@@ -50,9 +50,9 @@ impl Ledger {
         }
         let key = &template.key;
         let mut work = self.database.begin(For::Writing).await?;
-        let now = work.now().await?;
         let mut found = locked(&mut work, key).await?;
         if found.is_none() && known == Known::Nothing {
+            let now = work.now().await?;
             let args = [
                 Arg::Text(Some(&key.credential)),
                 Arg::Text(Some(&key.tenant)),
@@ -68,6 +68,7 @@ impl Ledger {
             found = locked(&mut work, key).await?;
         }
         let Some(mut stored) = found else { return Ok(Claim::Absent) };
+        let now = work.now().await?; // not before the row was had: others may have held it for long
         stored.open(&self.keys.load())?;
         let mut verdict = stored.kept.claim(known, owner, term, now);
         if let Verdict::Held { owner: holder, .. } = &verdict
@@ -98,8 +99,8 @@ impl Ledger {
         let keys = self.keys.load_full();
         let sealed = change.tokens.as_ref().map(|tokens| Sealed::of(tokens, key, &keys)).transpose()?;
         let mut work = self.database.begin(For::Writing).await?;
-        let now = work.now().await?;
         let Some(mut stored) = locked(&mut work, key).await? else { return Ok(Committed::Lost(None)) };
+        let now = work.now().await?;
         let opened = stored.open(&keys);
         let fate = stored.kept.commit(version, owner, &mut change, now);
         if fate == Fate::Written {
@@ -136,8 +137,8 @@ impl Ledger {
         mut events: Vec<Event>,
     ) -> Result<Option<Record>, StoreError> {
         let mut work = self.database.begin(For::Writing).await?;
-        let now = work.now().await?;
         let Some(mut stored) = locked(&mut work, key).await? else { return Ok(None) };
+        let now = work.now().await?;
         // Tokens that do not open any more must not keep a connection from being ended.
         let _ = stored.open(&self.keys.load());
         let before = stored.kept.record.clone();

@@ -47,7 +47,7 @@ def checks(bench):
         conf.write_text(
             f"[databases]\nstate = host=127.0.0.1 port={port} dbname=postgres pool_size=3\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {bounced}\npool_mode = transaction\n"
-            f"auth_type = scram-sha-256\nauth_file = {folder}/users\nunix_socket_dir =\nmax_prepared_statements = 0\n")
+            f"auth_type = scram-sha-256\nauth_file = {folder}/users\nunix_socket_dir =\n")
         if user:
             os.chown(folder, user.pw_uid, user.pw_gid)
             for file in folder.iterdir():

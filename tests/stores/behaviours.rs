@@ -7,7 +7,7 @@ use countersign::store::{Approval, Claim, Committed, Existing, Filter, Known, St
 use countersign::token::EventKind;
 use countersign::token::record::{Reason, State};
 
-use super::{TERM, World, change, everywhere, exposed, secret, tokens};
+use super::{EVENTS, TERM, World, change, everywhere, exposed, secret, tokens};
 
 #[test]
 fn what_is_written_is_read_by_the_other() {
@@ -57,6 +57,7 @@ fn of_many_who_claim_one_wins() {
 #[test]
 fn a_commit_needs_the_version_and_the_lease() {
     everywhere(|w: World| async move {
+        let _turn = EVENTS.lock().await;
         let key = w.key("m1");
         let (first, _) = w.won("m1", Known::Nothing, "one").await;
         assert_eq!((first.version, first.intent.is_some()), (0, true));
@@ -125,7 +126,7 @@ fn a_lease_ends_and_what_it_began_is_interrupted() {
         let began = interrupted.expect("the first was never finished");
         // Never sent: given back, and the old interruption stays.
         w.b.release(&key, "one").await.unwrap(); // not its own
-        assert!(matches!(w.b.claim(&template, known, "three", TERM).await.unwrap(), Claim::Held { .. }));
+        assert!(matches!(w.b.claim(&template, known, "other", TERM).await.unwrap(), Claim::Held { .. }));
         w.b.release(&key, "two").await.unwrap();
         assert_eq!(w.a.load(&key).await.unwrap().unwrap().intent, Some(began));
         let (_, interrupted) = w.won("m1", known, "three").await;
@@ -149,6 +150,7 @@ fn a_lease_that_ran_out_and_nobody_took_still_commits() {
 #[test]
 fn an_import_is_whole_or_not_at_all() {
     everywhere(|w: World| async move {
+        let _turn = EVENTS.lock().await;
         w.a.put(vec![w.full("m2", "old")], Existing::Refuse, Vec::new()).await.unwrap();
         let many = || vec![w.full("m1", "new"), w.full("m2", "new"), w.full("m3", "new")];
         let told = vec![w.event("m1", EventKind::Connected)];
@@ -189,7 +191,8 @@ fn pages_of_a_list_go_on_where_they_ended() {
         filter.state = Some(State::Reauthorize);
         assert_eq!(w.b.list(&filter, None, 10).await.unwrap().len(), 1);
         filter = Filter { tenant: Some("m 1".to_owned()), ..Filter::default() };
-        let own = |records: Vec<countersign::token::Record>| records.iter().filter(|r| *r.key.credential == *w.name).count();
+        let own =
+            |records: Vec<countersign::token::Record>| records.iter().filter(|r| *r.key.credential == *w.name).count();
         assert_eq!(own(w.b.list(&filter, None, 1000).await.unwrap()), 1);
         assert_eq!(own(w.b.list(&Filter::default(), Some(&w.key("b")), 1000).await.unwrap()), 2);
     });
@@ -250,6 +253,7 @@ fn an_approval_is_finished_once() {
 #[test]
 fn events_come_until_they_are_delivered() {
     everywhere(|w: World| async move {
+        let _turn = EVENTS.lock().await;
         w.a.tell(vec![w.event("m1", EventKind::Degraded), w.event("m2", EventKind::Unhealthy)]).await.unwrap();
         let take = async |term| {
             let (events, dropped) = w.b.take_events(1000, term).await.unwrap();

@@ -20,6 +20,9 @@ use countersign::token::{ConnectionKey, Event, EventKind, Record};
 const KEY: &[u8] = b"a key for tests, which is long enough";
 const TERM: Duration = Duration::from_secs(45);
 
+/// Held by behaviours that take events: on a database that all share, one would get those of another.
+static EVENTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Two handles on one store, and a name that no other test uses.
 struct World {
     a: Arc<dyn Store>,
