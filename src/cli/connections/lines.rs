@@ -264,7 +264,9 @@ impl Members {
             Some(Part::Text(text)) => {
                 let text = std::str::from_utf8(text.expose()).unwrap_or_default();
                 let time: jiff::Timestamp = text.parse().map_err(|_| Mistake::Kind(name, TIME))?;
-                Ok(Some(Timestamp::from_seconds(time.as_second())))
+                let nanos = time.as_nanosecond();
+                let (seconds, rest) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
+                Ok(Some(Timestamp { seconds: seconds as i64, nanos: rest as u32 }))
             }
             Some(_) => Err(Mistake::Kind(name, TIME)),
         }
