@@ -1,17 +1,33 @@
-//! [`Tokens`]: what requests, the admin listener and the command line call.
+//! [`Tokens`]: what requests and the server call. Steering single connections is in `steer`.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::view::{NoToken, PlatformRevoked, Revoked, SteerError, Token, Unhealthy, Want};
+use super::attempt::Cause;
+use super::background;
+use super::inner::Inner;
+use super::scene::{Client, Scene};
+use super::step::Steps;
+use super::table::Entry;
+use super::view::{NoToken, NoTokenKind, Token, Unhealthy, Want};
 use crate::clock::{SharedClock, Timestamp};
 use crate::control::outward::Outward;
 use crate::observe::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
+use crate::token::ConnectionKey;
+use crate::token::grant::Per;
 use crate::token::record::Reason;
-use crate::token::{ConnectionKey, Record};
+
+/// At most one refresh of a connection in this time is caused by an upstream's 401.
+const REFUSED_EVERY: Duration = Duration::from_secs(30);
+/// What a drain waits for beside the longest token call: the store.
+const DRAIN_SLACK: Duration = Duration::from_secs(2);
 
 /// What [`Tokens`] is made of.
 pub struct Parts {
@@ -40,12 +56,12 @@ pub enum Sharing {
 
 /// The usable tokens of every connection that is in use, and the tasks that keep them so.
 pub struct Tokens {
-    parts: Parts,
-    snapshot: ArcSwap<Snapshot>,
+    pub(super) inner: Arc<Inner>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
-impl std::fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tokens")
     }
 }
@@ -53,77 +69,213 @@ impl std::fmt::Debug for Tokens {
 impl Tokens {
     /// Begins: background tasks on the current runtime, until [`Self::drain`].
     pub fn start(parts: Parts) -> Arc<Self> {
-        Self::new(parts)
+        let tokens = Self::new(parts);
+        tokens.run();
+        tokens
     }
 
     /// Without background tasks: for single steps on a store ([`Self::refresh_now`], [`Self::revoke`]).
     pub fn new(parts: Parts) -> Arc<Self> {
-        let snapshot = ArcSwap::new(parts.snapshot.clone());
-        Arc::new(Self { parts, snapshot })
+        Self::with_steps(parts, None)
+    }
+
+    /// The same, with somebody who is told of every step of a refresh and may hold it up; for tests.
+    pub fn with_steps(parts: Parts, steps: Option<Arc<dyn Steps>>) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::new(Inner::new(parts, steps)), tasks: Mutex::default() })
+    }
+
+    fn run(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = &self.inner;
+        tasks.spawn(background::due(inner.clone()));
+        tasks.spawn(background::sweep(inner.clone()));
+        tasks.spawn(super::events::deliver(inner.clone()));
+        if inner.parts.sharing == Sharing::Shared {
+            tasks.spawn(background::news(inner.clone()));
+        }
     }
 
     /// The token to send now. Takes no lock and waits for nothing; a token near its end starts its refresh.
-    pub fn usable(&self, _credential: &str, _tenant: &str, _now: Timestamp) -> Option<Arc<Token>> {
-        None
+    pub fn usable(&self, credential: &str, tenant: &str, now: Timestamp) -> Option<Arc<Token>> {
+        let scene = self.inner.scene.load();
+        let client = scene.client(credential)?;
+        let entry = client.lane.table.find(of(client, tenant))?;
+        let token = entry.usable(now)?;
+        entry.use_now(now);
+        if now.millis() >= entry.refresh_at.load(Ordering::Relaxed) {
+            self.inner.kick(client, &entry, Cause::Early);
+        }
+        Some(token)
     }
 
     /// The token, as soon as there is one; waits for the refresher at most `refresh.wait`.
-    pub async fn wait(&self, _want: &Want<'_>) -> Result<Arc<Token>, NoToken> {
-        Err(NoToken::reauthorize(Reason::NotConnected, None))
+    ///
+    /// # Errors
+    /// A person must act, or the next try is later than that.
+    pub async fn wait(&self, want: &Want<'_>) -> Result<Arc<Token>, NoToken> {
+        let (client, entry) = self.entry(want)?;
+        let deadline = Instant::now() + client.oauth.refresh.wait;
+        let mut ends = entry.ends();
+        loop {
+            ends.borrow_and_update();
+            if let Some(token) = entry.usable(self.inner.parts.clock.now()) {
+                entry.use_now(want.now);
+                return Ok(token);
+            }
+            if self.inner.is_draining() {
+                return Err(NoToken::unavailable(Reason::Timeout, Some("this process ends".to_owned()), 1));
+            }
+            self.inner.kick(&client, &entry, Cause::Demand);
+            if timeout_at(deadline, ends.changed()).await.is_err() {
+                let slot = entry.slot();
+                let last = slot.none.clone().filter(|none| none.kind == NoTokenKind::Unavailable);
+                let slow = || Some("the token endpoint has not answered yet".to_owned());
+                return Err(last.unwrap_or_else(|| NoToken::unavailable(Reason::Timeout, slow(), 1)));
+            }
+            if entry.usable(self.inner.parts.clock.now()).is_some() {
+                continue;
+            }
+            let (none, next) = {
+                let slot = entry.slot();
+                (slot.none.clone(), slot.next)
+            };
+            match (none, next) {
+                (Some(none), Some(next)) if next < deadline && none.kind == NoTokenKind::Unavailable => {
+                    // Whoever is first after the pause tries; a token that came by other means ends the wait as well.
+                    tokio::select! {
+                        () = sleep_until(next) => {}
+                        _ = ends.changed() => {}
+                    }
+                }
+                (Some(none), _) => return Err(none),
+                (None, _) if Instant::now() >= deadline => {
+                    return Err(NoToken::unavailable(Reason::Timeout, None, 1));
+                }
+                (None, _) => {}
+            }
+        }
     }
 
     /// The upstream answered 401 to `version`: a newer token, from the store or by a refresh. `None`: the 401 is the answer.
-    pub async fn refused(&self, _want: &Want<'_>, _version: u64) -> Result<Option<Arc<Token>>, NoToken> {
-        Ok(None)
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn refused(&self, want: &Want<'_>, version: u64) -> Result<Option<Arc<Token>>, NoToken> {
+        let (client, entry) = self.entry(want)?;
+        let newer = || entry.usable(self.inner.parts.clock.now()).filter(|token| token.version > version);
+        if let Some(token) = newer() {
+            return Ok(Some(token));
+        }
+        let mut ends = entry.ends();
+        ends.borrow_and_update();
+        self.refuse(&client, &entry, version);
+        if entry.is_busy() && timeout_at(Instant::now() + client.oauth.refresh.wait, ends.changed()).await.is_err() {
+            return Ok(None);
+        }
+        if let Some(token) = newer() {
+            return Ok(Some(token));
+        }
+        match &entry.slot().none {
+            Some(none) if none.kind == NoTokenKind::Reauthorize => Err(none.clone()),
+            _ => Ok(None),
+        }
     }
 
     /// The upstream answered 401 to `version` and the request cannot be sent again: the refresh runs, nobody waits.
-    pub fn refused_unreplayable(&self, _want: &Want<'_>, _version: u64) {}
+    pub fn refused_unreplayable(&self, want: &Want<'_>, version: u64) {
+        if let Ok((client, entry)) = self.entry(want) {
+            self.refuse(&client, &entry, version);
+        }
+    }
+
+    fn refuse(&self, client: &Arc<Client>, entry: &Arc<Entry>, version: u64) {
+        let now = Instant::now();
+        let cause = {
+            let mut slot = entry.slot();
+            match slot.refused_at {
+                // What others may have stored is looked at all the same.
+                Some(at) if now < at + REFUSED_EVERY => Cause::Look,
+                _ => {
+                    slot.refused_at = Some(now);
+                    Cause::Refused(version)
+                }
+            }
+        };
+        self.inner.kick(client, entry, cause);
+    }
 
     /// Takes a new snapshot: changed secrets let unhealthy clients try again, changed seeds revive connections.
     pub fn update(&self, snapshot: Arc<Snapshot>) {
-        self.snapshot.store(snapshot);
+        let inner = &self.inner;
+        inner.parts.outward.resolve_by(&snapshot.plan.config.dns);
+        let before = inner.scene.load_full();
+        let scene = Arc::new(Scene::new(snapshot, Some(&before)));
+        inner.scene.store(scene.clone());
+        for client in scene.clients() {
+            let unhealthy = client.lane.healths().unhealthy().is_some();
+            for entry in client.lane.table.all() {
+                let filled = Inner::filled(&entry, None);
+                let digest = |scene: &Scene, client| scene.seed(client, &filled).map(|(_, digest)| digest);
+                let old = before.client(&client.name).and_then(|old| digest(&before, old));
+                if unhealthy || digest(&scene, client) != old {
+                    inner.kick(client, &entry, Cause::Look);
+                }
+            }
+        }
     }
 
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.parts.store
+        &self.inner.parts.store
     }
 
     /// The snapshot in use.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
+        self.inner.scene.load().snapshot.clone()
     }
 
-    /// The time of day.
+    /// The time of day by the clock of the store.
     pub fn now(&self) -> Timestamp {
-        self.parts.clock.now()
+        self.inner.store_now()
     }
-
-    /// What makes calls to platforms.
-    pub(super) fn outward(&self) -> &Outward {
-        &self.parts.outward
-    }
-
-    /// A record was written by other means (an approval, an import): it is read again.
-    pub async fn changed(&self, _key: &ConnectionKey) {}
 
     /// Why the platform does not accept a credential's client, while it does not.
-    pub fn unhealthy(&self, _credential: &str) -> Option<Unhealthy> {
-        None
-    }
-
-    /// Refreshes a connection now and waits for the outcome.
-    pub async fn refresh_now(&self, _key: &ConnectionKey) -> Result<Record, SteerError> {
-        Err(SteerError::UnknownCredential)
-    }
-
-    /// Ends a connection: first in the store, then at the platform.
-    pub async fn revoke(&self, key: &ConnectionKey) -> Result<Revoked, SteerError> {
-        let before = self.parts.store.revoke(key, Vec::new()).await?;
-        Ok(Revoked { before, platform: PlatformRevoked::None })
+    pub fn unhealthy(&self, credential: &str) -> Option<Unhealthy> {
+        self.inner.scene.load().client(credential)?.lane.healths().unhealthy()
     }
 
     /// No new token calls; those under way may end, each within its own limit, and their answers are stored.
-    pub async fn drain(&self) {}
+    pub async fn drain(&self) {
+        let inner = &self.inner;
+        inner.drain();
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        let longest = inner.scene.load().clients().map(|client| client.oauth.refresh.timeout).max();
+        let deadline = Instant::now() + longest.unwrap_or_default() + DRAIN_SLACK;
+        let mut running = inner.running.subscribe();
+        if timeout_at(deadline, running.wait_for(|count| *count == 0)).await.is_err() {
+            tracing::warn!(calls = *inner.running.borrow(), "token calls did not end in time");
+        }
+        background::tell_used(inner).await;
+    }
+
+    pub(super) fn entry(&self, want: &Want<'_>) -> Result<(Arc<Client>, Arc<Entry>), NoToken> {
+        let scene = self.inner.scene.load();
+        let Some(client) = scene.client(want.credential) else {
+            let detail = Some("no oauth2 credential of this name".to_owned());
+            return Err(NoToken::unavailable(Reason::NotConnected, detail, 1));
+        };
+        let key = ConnectionKey { credential: client.name.clone(), tenant: of(client, want.tenant).into() };
+        match client.lane.table.entry(key, want.captures, want.now) {
+            Some(entry) => Ok((client.clone(), entry)),
+            None => {
+                let detail = Some("too many connections are in use here".to_owned());
+                Err(NoToken::unavailable(Reason::Timeout, detail, 60))
+            }
+        }
+    }
+}
+
+/// The tenant that a connection belongs to.
+fn of<'t>(client: &Client, tenant: &'t str) -> &'t str {
+    if client.oauth.per == Per::Credential { "" } else { tenant }
 }

@@ -32,14 +32,12 @@ pub struct Token {
     pub host: Option<Arc<str>>,
     /// From then on it is not sent, by this process's clock.
     pub usable_until: Timestamp,
-    /// From then on a use starts its refresh; `None`: it cannot be refreshed.
-    pub refresh_at: Option<Timestamp>,
 }
 
 impl Token {
     /// One that is looked at and never sent: what stands for a token where people read.
     pub fn shown(instance: Arc<Instance>) -> Self {
-        Self { instance, version: 0, host: None, usable_until: Timestamp::from_seconds(0), refresh_at: None }
+        Self { instance, version: 0, host: None, usable_until: Timestamp::from_seconds(0) }
     }
 }
 

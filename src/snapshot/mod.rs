@@ -18,6 +18,8 @@ use ring::hmac as keyed;
 use crate::clock::Timestamp;
 use crate::config::model::{Credential, OnMissing};
 use crate::secret::set::{Digest, SecretSet};
+use crate::secret::value::SecretBytes;
+use crate::sign::material::{Kind, Material};
 use authority::AuthorityState;
 use credential::CredentialState;
 use identity::IdentityState;
@@ -39,6 +41,8 @@ pub struct Snapshot {
     /// The seeds of refresh tokens, in the order of [`crate::config::model::Config::credentials`]; `None` for a
     /// credential without one. A tenant without a file has no instance, and that is no fault.
     pub seeds: Vec<Option<Arc<CredentialState>>>,
+    /// The key of `[events]`, the last good one.
+    pub events_key: Option<SecretBytes>,
     /// The CA of interception, where that is enabled.
     pub authority: Option<Arc<AuthorityState>>,
 }
@@ -109,9 +113,21 @@ impl Snapshot {
             .collect();
         let clients = clients::compile(&plan.config, set, previous, moment);
         let seeds = seeds(&plan, set, previous, moment);
+        let events_key = plan.config.events.as_ref().and_then(|events| {
+            let Ok(Material::Text(key)) = Kind::Text.load(set.content(events.secret.value.as_str()).ok()?) else {
+                return None;
+            };
+            Some(key)
+        });
+        let events_key = events_key.or_else(|| previous?.events_key.clone());
         let before = previous.and_then(|snapshot| snapshot.authority.as_ref());
         let authority = AuthorityState::compile(&plan.config, set, before, on_missing, moment);
-        Self { generation: set.generation, plan, credentials, identities, clients, seeds, authority }
+        Self { generation: set.generation, plan, credentials, identities, clients, seeds, events_key, authority }
+    }
+
+    /// TLS towards `[events] url`.
+    pub fn events_client(&self) -> Option<&Arc<identity::TlsClient>> {
+        self.identities.get(self.plan.events_identity?)?.client.as_ref()
     }
 
     /// The seed of a credential's refresh token, by the credential's name.

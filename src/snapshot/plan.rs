@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::identity::{IdentitySpec, owner_of_credential, owner_of_route};
-use crate::config::model::{AuthoritySource, Config, Credential, Intercept, Proof, Route, Settings, StateUrl, Trust};
+use crate::config::model::{
+    AuthoritySource, Config, Credential, Intercept, Proof, Route, RouteTls, Settings, StateUrl, TlsVersion, Trust,
+};
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
@@ -25,6 +27,8 @@ pub struct Plan {
     /// TLS towards token endpoints: for each of [`Config::credentials`] an index into [`Plan::identities`], where it is
     /// `oauth2`; empty where none is.
     token_identity: Vec<Option<usize>>,
+    /// TLS towards `[events] url`, where there is one.
+    pub events_identity: Option<usize>,
     /// Indexes into [`Config::credentials`], in the order of the names.
     by_name: Box<[u32]>,
     /// Index by name of [`Config::routes`], of routes with a port of their own.
@@ -62,6 +66,10 @@ impl Plan {
             true => config.credentials.iter().map(|one| plan_token(&config, one, &mut identities)).collect(),
             false => Vec::new(),
         };
+        let events_identity = config.events.as_ref().map(|_| {
+            let spec = IdentitySpec::of(&plain_tls(), &config.trust);
+            identities.index_of(spec, || "events".to_owned())
+        });
         // A file of the size that is read has far fewer.
         let count = u32::try_from(config.credentials.len()).unwrap_or(u32::MAX);
         let mut by_name: Box<[u32]> = (0..count).collect();
@@ -72,7 +80,7 @@ impl Plan {
             .enumerate()
             .filter_map(|(index, route)| route.listen.as_ref().map(|_| (route.name.clone(), index)))
             .collect();
-        Self { table, identities: identities.list, routes, token_identity, by_name, own_ports, config }
+        Self { table, identities: identities.list, routes, token_identity, events_identity, by_name, own_ports, config }
     }
 
     /// TLS towards the token endpoints of a credential: an index into [`Plan::identities`], where it is `oauth2`.
@@ -154,6 +162,18 @@ impl Identities {
         self.index.insert(spec.clone(), index);
         self.list.push(IdentitySpec { owner: owner(), ..spec });
         index
+    }
+}
+
+/// TLS without anything of its own.
+fn plain_tls() -> RouteTls {
+    RouteTls {
+        client_cert: None,
+        client_key: None,
+        ca: None,
+        server_name: None,
+        min: TlsVersion::V1_2,
+        pins: Vec::new(),
     }
 }
 

@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
+use super::connection::{CallMetrics, ConnectionMetrics};
 use super::credential::{CredentialMetrics, CredentialNow};
 use super::route::{PoolState, RouteMetrics};
 use crate::observe::outcome::Outcome;
@@ -44,6 +45,8 @@ pub(super) struct Labelled {
     /// What a route shows that was never called.
     uncalled: Arc<RouteMetrics>,
     pub(super) credentials: Named<CredentialMetrics>,
+    pub(super) connections: Named<ConnectionMetrics>,
+    pub(super) calls: CallMetrics,
     pub(super) watching_events: Gauge,
     pub(super) watching_poll: Gauge,
     pub(super) config_ok: Counter,
@@ -58,6 +61,8 @@ impl Labelled {
             unmatched: Arc::new(RouteMetrics::new()),
             uncalled: Arc::new(RouteMetrics::new()),
             credentials: RwLock::default(),
+            connections: RwLock::default(),
+            calls: CallMetrics::default(),
             watching_events: Gauge::default(),
             watching_poll: Gauge::default(),
             config_ok: Counter::default(),
@@ -141,6 +146,36 @@ impl Labelled {
         Ok(())
     }
 
+    /// Nothing where no credential has connections.
+    fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let connections = rows(&self.connections);
+        if connections.is_empty() {
+            return Ok(());
+        }
+        let help = "Connections that are in use here, by state";
+        let mut family = gauge(encoder, "countersign_connections", help)?;
+        for (name, connection) in connections.iter() {
+            for (state, count) in connection.states() {
+                gauge_row(&mut family, &[("credential", &**name), ("state", state)], count)?;
+            }
+        }
+        let help = "Refreshes of tokens by how they ended";
+        let mut family = counter(encoder, "countersign_refreshes", help)?;
+        for (name, connection) in connections.iter() {
+            for (outcome, count) in connection.refreshes() {
+                count_row(&mut family, &[("credential", &**name), ("outcome", outcome)], count)?;
+            }
+        }
+        let help = "Time of token calls, from connecting to the whole answer";
+        let family = encoder.encode_descriptor("countersign_refresh_seconds", help, None, MetricType::Histogram)?;
+        self.calls.time.encode(family)?;
+        let mut family = counter(encoder, "countersign_events", "Deliveries of events by how they ended")?;
+        for (outcome, count) in self.calls.events_by_outcome() {
+            count_row(&mut family, &[("outcome", outcome)], count)?;
+        }
+        Ok(())
+    }
+
     fn encode_process_wide(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let mut family = gauge(encoder, "countersign_watch_mode", "How changes of secrets are noticed")?;
         gauge_row(&mut family, &[("mode", "events")], self.watching_events.get())?;
@@ -167,6 +202,7 @@ impl Collector for Rows {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         self.labelled.encode_routes(&mut encoder, &self.routes)?;
         self.labelled.encode_credentials(&mut encoder, &self.credentials)?;
+        self.labelled.encode_connections(&mut encoder)?;
         self.labelled.encode_process_wide(&mut encoder)
     }
 }

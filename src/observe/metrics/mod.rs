@@ -5,6 +5,7 @@
 //! credential when there is something to count ([`Metrics::credential`]). From then on the request path touches atomics only.
 //! [`Metrics::retain`] forgets what a reload removed. No label is by tenant. The admin listener reads [`Metrics::text`].
 
+pub mod connection;
 pub mod credential;
 pub mod histogram;
 mod labelled;
@@ -17,6 +18,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use connection::{CallMetrics, ConnectionMetrics};
 pub use credential::{CredentialMetrics, CredentialNow, Reload};
 pub use route::{PoolState, RouteMetrics};
 
@@ -112,10 +114,21 @@ impl Metrics {
         resolve(&self.labelled.credentials, name, CredentialMetrics::default)
     }
 
+    /// The metrics of a credential's connections, made at the first call with its name.
+    pub fn connections(&self, name: &str) -> Arc<ConnectionMetrics> {
+        resolve(&self.labelled.connections, name, ConnectionMetrics::default)
+    }
+
+    /// Token calls and deliveries of events.
+    pub fn calls(&self) -> &CallMetrics {
+        &self.labelled.calls
+    }
+
     /// Forgets routes and credentials that are no longer configured: they vanish from the output.
     pub fn retain(&self, route: impl Fn(&str) -> bool, credential: impl Fn(&str) -> bool) {
         keep(&self.labelled.routes, route);
-        keep(&self.labelled.credentials, credential);
+        keep(&self.labelled.credentials, &credential);
+        keep(&self.labelled.connections, credential);
     }
 
     /// Says how changes of secrets are noticed now.
