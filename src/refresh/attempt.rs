@@ -50,13 +50,7 @@ pub(super) enum Cause {
 }
 
 /// Runs to the end, whoever waits. `guard` is dropped last but one; then the end is told.
-pub(super) async fn run(
-    inner: Arc<Inner>,
-    client: Arc<Client>,
-    busy: Busy,
-    cause: Cause,
-    guard: impl Send + 'static,
-) {
+pub(super) async fn run(inner: Arc<Inner>, client: Arc<Client>, busy: Busy, cause: Cause, guard: impl Send + 'static) {
     let entry = &busy.0;
     match refresh(&inner, &client, entry, cause).await {
         Ok(()) => {
@@ -181,11 +175,7 @@ impl Round<'_> {
     }
 
     /// What the record has is over.
-    async fn end(
-        &self,
-        record: Option<&Record>,
-        change: machine::Change,
-    ) -> Result<Option<Result<(), Stop>>, Stop> {
+    async fn end(&self, record: Option<&Record>, change: machine::Change) -> Result<Option<Result<(), Stop>>, Stop> {
         let (inner, owner) = (self.inner, self.inner.owner.as_str());
         let Some(record) = record else { return Ok(None) };
         match self.claim(record, Known::Version(record.version)).await? {
@@ -353,20 +343,14 @@ impl Round<'_> {
 }
 
 /// Whether there is a token now, by the record alone.
-fn verdict(
-    record: Option<&Record>,
-    policy: &crate::token::grant::RefreshPolicy,
-    now: Timestamp,
-) -> Result<(), Stop> {
+fn verdict(record: Option<&Record>, policy: &crate::token::grant::RefreshPolicy, now: Timestamp) -> Result<(), Stop> {
     let Some(record) = record else { return Err(Stop::final_(Reason::NotConnected, None)) };
     if machine::usable_until(record, policy, now).is_some() {
         return Ok(());
     }
     match record.state {
         State::Revoked => Err(Stop::final_(Reason::Revoked, None)),
-        State::Reauthorize => {
-            Err(Stop::final_(record.reason.unwrap_or(Reason::NotConnected), record.detail.clone()))
-        }
+        State::Reauthorize => Err(Stop::final_(record.reason.unwrap_or(Reason::NotConnected), record.detail.clone())),
         State::Active | State::Degraded => {
             let pause = machine::held(record, now).max(SLACK);
             Err(Stop::passing(record.reason.unwrap_or(Reason::Timeout), record.detail.clone(), pause))

@@ -121,11 +121,7 @@ async fn fetch(inner: &Arc<Inner>, since: Timestamp) -> Result<Timestamp, crate:
 }
 
 /// Takes a record as it is stored into use.
-pub(super) async fn read_again(
-    inner: &Inner,
-    client: &Client,
-    entry: &Entry,
-) -> Result<(), crate::store::StoreError> {
+pub(super) async fn read_again(inner: &Inner, client: &Client, entry: &Entry) -> Result<(), crate::store::StoreError> {
     match inner.parts.store.load(&entry.key).await? {
         Some(record) => {
             inner.adopt(client, entry, &record);

@@ -16,8 +16,8 @@ use crate::secret::value::SecretBytes;
 use crate::token::Record;
 use crate::token::answer::{self, Answer, Class, Refusal};
 use crate::token::call::{self, Ask};
-use crate::token::machine::{Attempt, Outcome, Source};
 use crate::token::grant::Grant;
+use crate::token::machine::{Attempt, Outcome, Source};
 use crate::token::record::{Reason, TokenSet};
 
 /// With what a call is made.
@@ -118,8 +118,7 @@ pub(super) async fn make(
             } else if let Some(pass) = pass {
                 pass.answered();
             }
-            let seen =
-                Answer { status: answer.status(), headers: answer.headers(), body: answer.body(), sent: &sent };
+            let seen = Answer { status: answer.status(), headers: answer.headers(), body: answer.body(), sent: &sent };
             let outcome = match answer::read(&client.oauth, &seen, before, inner.store_now()) {
                 Ok(tokens) => Outcome::Fresh(Box::new(tokens)),
                 Err(refusal) => Outcome::Refused(refusal),
@@ -137,7 +136,8 @@ pub(super) async fn revoke(inner: &Inner, with: &Called<'_>, tokens: &TokenSet) 
         (None, None) => return PlatformRevoked::None,
     };
     let Ok(token) = std::str::from_utf8(token.expose()) else { return PlatformRevoked::Failed };
-    let built = with.client.with_input(&with.secrets.value, with.filled, |input| call::revoke_request(input, token, hint));
+    let built =
+        with.client.with_input(&with.secrets.value, with.filled, |input| call::revoke_request(input, token, hint));
     let request: Request<Bytes> = match built {
         Ok(Some(request)) => request,
         Ok(None) => return PlatformRevoked::None,

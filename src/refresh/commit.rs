@@ -90,10 +90,7 @@ async fn regain(
         }
         // The other sent the old token, which ours has replaced: it was refused for that.
         let burnt = record.state == State::Reauthorize
-            && matches!(
-                record.reason,
-                Some(Reason::InvalidGrant | Reason::RefreshInterrupted | Reason::AnswerLost)
-            );
+            && matches!(record.reason, Some(Reason::InvalidGrant | Reason::RefreshInterrupted | Reason::AnswerLost));
         if record.version != version && !burnt {
             return None;
         }

@@ -99,10 +99,8 @@ impl Endpoints {
         if all.len() >= ENDPOINTS {
             all.retain(|_, endpoint| Arc::strong_count(endpoint) > 1 || endpoint.suspect.load(Ordering::Relaxed));
         }
-        let fresh = || Endpoint {
-            breaker: Mutex::new((Breaker::default(), Reason::Refused)),
-            suspect: AtomicBool::new(false),
-        };
+        let fresh =
+            || Endpoint { breaker: Mutex::new((Breaker::default(), Reason::Refused)), suspect: AtomicBool::new(false) };
         if all.len() >= ENDPOINTS {
             return Arc::new(fresh()); // remembered by nobody, but bounded
         }

@@ -95,7 +95,13 @@ async fn settle(inner: Arc<Inner>, scene: Arc<Scene>, waiting: Waiting) {
             inner.parts.metrics.calls().events("failed", 1);
             let bound = PAUSE.saturating_mul(1 << waiting.attempts.min(12)).min(PAUSE_MAX);
             let pause = bound.mul_f64(0.5 + inner.random() / 2.0);
-            tracing::warn!(id = waiting.id, kind = waiting.event.kind.as_str(), why, ?pause, "an event was not delivered");
+            tracing::warn!(
+                id = waiting.id,
+                kind = waiting.event.kind.as_str(),
+                why,
+                ?pause,
+                "an event was not delivered"
+            );
             inner.parts.store.postpone(&waiting.id, pause).await
         }
     };

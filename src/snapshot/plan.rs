@@ -75,7 +75,16 @@ impl Plan {
             .enumerate()
             .filter_map(|(index, route)| route.listen.as_ref().map(|_| (route.name.clone(), index)))
             .collect();
-        Self { table, identities: identities.list, routes, token_identity, events_identity, credential_index, own_ports, config }
+        Self {
+            table,
+            identities: identities.list,
+            routes,
+            token_identity,
+            events_identity,
+            credential_index,
+            own_ports,
+            config,
+        }
     }
 
     /// The index of a route with a port of its own.

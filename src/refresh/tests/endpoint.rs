@@ -50,12 +50,8 @@ impl Endpoint {
     pub(super) async fn start(script: impl Fn(usize, &str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (told, seen) = watch::channel(0);
-        let endpoint = Self {
-            port: listener.local_addr().unwrap().port(),
-            calls: Arc::default(),
-            bodies: Arc::default(),
-            seen,
-        };
+        let endpoint =
+            Self { port: listener.local_addr().unwrap().port(), calls: Arc::default(), bodies: Arc::default(), seen };
         let (of_task, script) = (endpoint.clone(), Arc::new(Box::new(script) as Script));
         tokio::spawn(async move {
             let told = Arc::new(told);

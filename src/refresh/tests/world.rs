@@ -132,7 +132,7 @@ impl Settings {
             value: vec![Piece::Part("access_token".into())],
         };
         let token = Token::new(names, vec![placement], Shared::No);
-        let mut credential = Credential::plain("shop".to_owned(), 0..0, Signer::Token(token), vec![0..0]);
+        let mut credential = Credential::plain("shop".to_owned(), 0..0, Signer::Token(Box::new(token)), vec![0..0]);
         credential.oauth = Some(Arc::new(self.oauth()));
         credential.token_tls = Some(RouteTls {
             client_cert: None,
@@ -144,7 +144,7 @@ impl Settings {
         });
         credential.seed = self.seed.then(|| {
             let names = CallNames { client_secret: Some(NamePattern::parse("seed").unwrap()), ..CallNames::default() };
-            let signer = Signer::Token(Token::new(names, Vec::new(), Shared::No));
+            let signer = Signer::Token(Box::new(Token::new(names, Vec::new(), Shared::No)));
             Box::new(Credential::plain("seed:shop".to_owned(), 0..0, signer, vec![0..0]))
         });
         config.credentials.push(credential);
