@@ -12,10 +12,20 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+mod database;
+mod ledger;
+mod marks;
 pub mod memory;
+mod outbox;
 pub mod place;
+mod postgres;
+mod rows;
 mod rules;
+mod schema;
+mod seal;
+mod sqlite;
 mod time;
+mod writes;
 
 pub use place::{Place, Rotation, Sharing, Surroundings, check_place};
 
@@ -250,9 +260,10 @@ fn fresh_id() -> Result<String, StoreError> {
 
 /// Opens a store. `keys` are the contents of the files of `[state] key`, the first seals; `memory:` needs none and takes
 /// its time from `clock`. Nothing is loaded: the cost does not grow with what is stored.
-pub async fn open(place: &Place, _keys: Vec<SecretBytes>, clock: SharedClock) -> Result<Arc<dyn Store>, StoreError> {
-    match place {
-        Place::Memory => Ok(Arc::new(memory::Memory::new(clock))),
-        Place::Sqlite(_) | Place::Postgres(_) => Err(StoreError::Unsuitable("this place is not built yet".to_owned())),
-    }
+pub async fn open(place: &Place, keys: Vec<SecretBytes>, clock: SharedClock) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match place {
+        Place::Memory => Arc::new(memory::Memory::new(clock)),
+        Place::Sqlite(path) => Arc::new(sqlite::open(path, seal::Keyring::new(&keys)?).await?),
+        Place::Postgres(url) => Arc::new(postgres::open(url, seal::Keyring::new(&keys)?).await?),
+    })
 }
