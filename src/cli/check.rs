@@ -87,7 +87,7 @@ fn secret_diagnostics(config: &Config, rows: &[SecretRow]) -> Vec<Diagnostic> {
     let mut list = Vec::new();
     for row in rows {
         let (severity, message, hint) = match &row.state {
-            State::Good | State::MadeAtStart => continue,
+            State::Good | State::MadeAtStart | State::NoSeed => continue,
             State::EndsSoon(days) => (
                 Severity::Warning,
                 match days {

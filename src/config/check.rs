@@ -144,7 +144,9 @@ fn holes(route: &Route, credential: &credential::Declared, mistakes: &Mistakes) 
 
 /// Variables in names of secrets have a value only where the route gives them one.
 fn variables(route: &Route, credential: &Credential, mistakes: &Mistakes) {
-    for (need, span) in credential.signer.requirements().iter().zip(&credential.secret_spans) {
+    let own = credential.signer.requirements().iter().zip(&credential.secret_spans);
+    let seed = credential.seed.iter().flat_map(|seed| seed.signer.requirements().iter().zip(&seed.secret_spans));
+    for (need, span) in own.chain(seed) {
         for variable in need.pattern.variables() {
             let captured = route.host.captures().any(|capture| capture == variable);
             if captured || (variable == "tenant" && route.tenant.is_some()) {
@@ -237,15 +239,18 @@ pub(super) fn kinds(
     text.extend(admin.token.iter().map(|token| (token.value.as_str(), "[admin] token".to_owned())));
     for credential in credentials.iter().filter_map(|c| c.made.as_ref()).chain(egress) {
         let owner = format!("credential `{}`", credential.name);
-        text.extend(credential.signer.requirements().iter().map(|need| (need.pattern.as_str(), owner.clone())));
+        let seed = credential.seed.iter().flat_map(|seed| seed.signer.requirements());
+        let needs = credential.signer.requirements().iter().chain(seed);
+        text.extend(needs.map(|need| (need.pattern.as_str(), owner.clone())));
     }
-    let of_routes = routes.iter().filter_map(|r| r.made.as_ref()).flat_map(|route| {
-        let tls = &route.tls;
+    let of_routes = routes.iter().filter_map(|r| r.made.as_ref()).map(|route| &route.tls);
+    let of_tokens = credentials.iter().filter_map(|c| c.made.as_ref()?.token_tls.as_ref());
+    let of_tls = of_routes.chain(of_tokens).flat_map(|tls| {
         let names: [&Option<Spanned<NamePattern>>; 3] = [&tls.client_cert, &tls.client_key, &tls.ca];
         names.into_iter().flatten()
     });
     let roots: &[Spanned<NamePattern>] = if let Trust::Secrets(names) = trust { names } else { &[] };
-    for name in of_routes.chain(roots) {
+    for name in of_tls.chain(roots) {
         let Some(owner) = text.get(name.value.as_str()) else { continue };
         let message = format!("the secret \"{}\" is a key or certificate here and a text in {owner}", name.value);
         mistakes.hinted(name.span.clone(), message, "keep them in two files; kinds of secrets do not mix");

@@ -1,6 +1,7 @@
 //! From `[credential.*]` tables to [`Signer`]s.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::HeaderName;
 use toml::de::{DeTable, DeValue};
@@ -10,6 +11,7 @@ use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;
 use super::model::{Credential, Span, Spanned};
+use super::oauth;
 use super::schema::Kind;
 use super::units::nearest;
 use crate::secret::name::NamePattern;
@@ -40,6 +42,9 @@ pub(super) fn credentials(root: &Fields<'_, '_>, text: &str) -> Vec<Declared> {
             DeValue::Table(table) => one_scheme(table, &name, mistakes).and_then(|scheme| {
                 let fields = Fields::open(table, value.span(), &CREDENTIAL, mistakes).table(scheme);
                 mask_unknown(table.get(scheme)?.get_ref().as_table()?, scheme, mistakes); // no table: it was said
+                if scheme == "oauth2" {
+                    return with_tokens(&fields, text, &name, &mut taken);
+                }
                 let (signer, places) = signer(scheme, &fields, text)?;
                 if scheme == "hmac" {
                     taken = holes(&fields, text);
@@ -65,10 +70,17 @@ pub(super) fn credentials(root: &Fields<'_, '_>, text: &str) -> Vec<Declared> {
 impl Declared {
     /// Moves every place by as much as the text that it is in stands behind the beginning of the file.
     pub(super) fn shift(&mut self, by: usize) {
-        let credential =
-            self.made.iter_mut().flat_map(|made| std::iter::once(&mut made.span).chain(&mut made.secret_spans));
+        if let Some(made) = &mut self.made {
+            let seed =
+                made.seed.iter_mut().flat_map(|seed| std::iter::once(&mut seed.span).chain(&mut seed.secret_spans));
+            let tls =
+                made.token_tls.iter_mut().flat_map(|tls| [&mut tls.client_cert, &mut tls.client_key, &mut tls.ca]);
+            let tls = tls.flatten().map(|name| &mut name.span);
+            let own = std::iter::once(&mut made.span).chain(&mut made.secret_spans);
+            own.chain(seed).chain(tls).for_each(|span| shift(span, by));
+        }
         let holes = self.holes.iter_mut().map(|hole| &mut hole.span);
-        credential.chain(holes).chain([&mut self.name.span]).for_each(|span| shift(span, by));
+        holes.chain([&mut self.name.span]).for_each(|span| shift(span, by));
     }
 }
 
@@ -123,6 +135,24 @@ fn one_scheme(table: &DeTable<'_>, name: &Spanned<&str>, mistakes: &Mistakes) ->
         Fields::open(table, name.span.clone(), &CREDENTIAL, mistakes);
     }
     first.map(|(scheme, _)| scheme)
+}
+
+/// An `oauth2` credential.
+fn with_tokens(
+    fields: &Fields<'_, '_>,
+    text: &str,
+    name: &Spanned<&str>,
+    holes: &mut Vec<Spanned<Hole>>,
+) -> Option<Credential> {
+    let made = oauth::oauth2(&mut oauth::Reader { fields, text, holes })?;
+    let secret_spans = secret_spans(&made.signer, &made.places, text, &name.span);
+    let plain = Credential::plain(name.value.to_owned(), name.span.clone(), made.signer, secret_spans);
+    Some(Credential {
+        seed: made.seed.map(|seed| Box::new(oauth::seed(name.value, &name.span, seed))),
+        oauth: Some(Arc::new(made.oauth)),
+        token_tls: Some(made.tls),
+        ..plain
+    })
 }
 
 /// A mistyped key of a scheme may hold a secret: its value is not printed unless the key that was
@@ -198,7 +228,7 @@ fn api_key(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     Some((Signer::ApiKey(ApiKey::new(secret.value, slot?, prefix.value.to_owned())), places))
 }
 
-fn slot(place: &str, text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Slot> {
+pub(super) fn slot(place: &str, text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Slot> {
     match place {
         "header" => header(text, mistakes).map(Slot::Header),
         "cookie" => {

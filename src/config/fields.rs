@@ -125,6 +125,11 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.section.key(name).unwrap_or(&self.section.keys[0])
     }
 
+    /// The type of a key.
+    pub(super) fn kind(&self, name: &str) -> Kind {
+        self.key(name).kind
+    }
+
     /// A string.
     pub(super) fn text(&self, name: &str) -> Option<Spanned<&'t str>> {
         let value = self.value(name)?;
@@ -217,6 +222,36 @@ impl<'t, 'i> Fields<'t, 'i> {
                 self.mistakes.error(value.span(), format!("`{name}` must be {expected}"));
                 default()
             }
+        }
+    }
+
+    /// A share within the bounds of its [`Kind::Fraction`].
+    pub(super) fn fraction(&self, name: &str) -> f64 {
+        let default = || self.default_text(name).parse().unwrap_or(1.0);
+        let Kind::Fraction { least, most } = self.key(name).kind else { return default() };
+        let Some(value) = self.value(name) else { return default() };
+        let number: Option<f64> = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().replace('_', "").parse().ok(),
+            DeValue::Integer(number) => number.as_str().replace('_', "").parse().ok(),
+            _ => return self.mismatch(name, value).unwrap_or_else(default),
+        };
+        number.filter(|number| (least..=most).contains(number)).unwrap_or_else(|| {
+            self.mistakes.error(value.span(), format!("`{name}` must be {}", self.key(name).kind.expected()));
+            default()
+        })
+    }
+
+    /// The tables of a key whose kind is [`Kind::TableOrTables`]; `None` when it is absent or neither.
+    pub(super) fn tables(&self, name: &str) -> Option<Vec<Fields<'t, 'i>>> {
+        let value = self.value(name)?;
+        let Kind::TableOrTables(section) = self.key(name).kind else { return None };
+        let open = |value: &'t Value<'i>| match value.get_ref() {
+            DeValue::Table(table) => Some(Fields::open(table, value.span(), section, self.mistakes)),
+            _ => self.mismatch(name, value),
+        };
+        match value.get_ref() {
+            DeValue::Array(items) => Some(items.iter().filter_map(open).collect()),
+            _ => open(value).map(|one| vec![one]),
         }
     }
 

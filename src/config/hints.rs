@@ -59,7 +59,9 @@ fn elsewhere(name: &str, section: &'static Section) -> Option<&'static Section> 
             return Some(at);
         }
         at.keys.iter().find_map(|key| match key.kind {
-            Kind::Table(below) | Kind::Tables(below) | Kind::Named(below) => search(below, name),
+            Kind::Table(below) | Kind::Tables(below) | Kind::TableOrTables(below) | Kind::Named(below) => {
+                search(below, name)
+            }
             _ => None,
         })
     }
@@ -97,6 +99,9 @@ pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
 pub(super) fn type_hint(name: &str, kind: &Kind, value: &DeValue<'_>) -> Option<String> {
     match (kind, value) {
         (Kind::Tables(section), DeValue::Table(_)) => Some(format!("write {} with two brackets", section.title)),
+        (Kind::Table(section), _) if section.key("grant").is_some() => {
+            Some(format!("write {name} = {{ grant = \"client_credentials\", token_url = \"https://..\", .. }}"))
+        }
         (Kind::Table(section), _) if section.key("password").is_some() => {
             Some(format!("write {name} = {{ username = \"..\", password = {{ secret = \"NAME\" }} }}"))
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keys_client::CLIENT;
 use super::keys_net::{DNS, EGRESS, TLS_TRUST};
+use super::keys_oauth::{EVENTS, STATE};
 use super::keys_route::{CREDENTIAL, ROUTE};
 use super::schema::{Fallback, Key, Kind, Section};
 
@@ -49,6 +50,8 @@ pub(super) static ROOT: Section = Section {
         ),
         key("log", Kind::Table(&LOG), Absent, "what is logged and how"),
         key("admin", Kind::Table(&ADMIN), Absent, "who may change what on the admin listener"),
+        key("state", Kind::Table(&STATE), Absent, "where connections of `oauth2` credentials are kept"),
+        key("events", Kind::Table(&EVENTS), Absent, "who is told of changes of connections"),
         key("limits", Kind::Table(&LIMITS), Absent, "bounds of the whole process"),
         key("drain", Kind::Table(&DRAIN), Absent, "how the process ends"),
         key("runtime", Kind::Table(&RUNTIME), Absent, "threads"),
@@ -63,7 +66,7 @@ pub(super) static ROOT: Section = Section {
         key("egress", Kind::Table(&EGRESS), Absent, "a proxy that leads out of the network"),
         key("playground", Kind::Table(&PLAYGROUND), Absent, "a built-in upstream to try things out"),
     ],
-    later: &["state", "events", "audit", "recipes", "webhook"],
+    later: &["audit", "recipes", "webhook"],
     example: "",
 };
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::keys::{DAY, HOUR, MILLISECOND, duration, key, size};
 use super::keys_client::TENANT;
-use super::schema::{Fallback, Kind, Section};
+use super::keys_oauth::OAUTH2;
+use super::schema::{Fallback, Key, Kind, Section};
 
 use Fallback::{Absent, Is, Required};
 
@@ -21,19 +22,9 @@ pub(super) static CREDENTIAL: Section = Section {
         key("bearer", Kind::Table(&BEARER), Absent, "`Authorization: Bearer` (RFC 6750)"),
         key("basic", Kind::Table(&BASIC), Absent, "`Authorization: Basic` (RFC 7617)"),
         key("hmac", Kind::Table(&HMAC), Absent, "an HMAC (FIPS 198-1) over a text made from the request"),
+        key("oauth2", Kind::Table(&OAUTH2), Absent, "a token that is fetched, kept and refreshed here (RFC 6749)"),
     ],
-    later: &[
-        "digest",
-        "digest_of",
-        "signature",
-        "aws_sigv4",
-        "http_signature",
-        "oauth1",
-        "jwt",
-        "oauth2",
-        "session",
-        "recipe",
-    ],
+    later: &["digest", "digest_of", "signature", "aws_sigv4", "http_signature", "oauth1", "jwt", "session", "recipe"],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
 
@@ -194,22 +185,25 @@ pub(super) static ROUTE: Section = Section {
     example: "[[route]]\nname       = \"partner\"\nhost       = \"api.partner.example\"\npath       = \"/v2\"\nmethods    = [\"GET\", \"POST\"]\nprefix     = \"/partner\"\nupstream   = \"https://api.partner.example:8443\"\ncredential = \"partner-key\"\ntls        = { client_cert = \"partner/tls.crt\", client_key = \"partner/tls.key\" }\ntimeouts   = { connect = \"5s\", response = \"60s\" }\n",
 };
 
+/// Of a route, and of an `oauth2` credential.
+pub(super) const TLS_KEYS: &[Key] = &[
+    key("client_cert", Kind::SecretName, Absent, "PEM certificate chain; may hold the key as well"),
+    key("client_key", Kind::SecretName, Absent, "PEM key; absent with a `client_cert`: that file holds both"),
+    key("ca", Kind::SecretName, Absent, "PEM bundle that replaces the public roots"),
+    key("server_name", Kind::Text("a host name"), Absent, "the name for SNI and verification; absent: the host"),
+    key("min", Kind::Choice(&["1.2", "1.3"]), Is("1.2"), "the lowest TLS version"),
+    key(
+        "pin",
+        Kind::Texts("\"sha256/\" and a digest in base64"),
+        Absent,
+        "SHA-256 of public keys (SubjectPublicKeyInfo), of which the verified chain must have one: the upstream's own, an intermediate's or the root's. Checked beside chain and name, never instead",
+    ),
+];
+
 static TLS: Section = Section {
     title: "tls of a route",
     help: "The values of `client_cert`, `client_key` and `ca` are names of secrets, never paths.",
-    keys: &[
-        key("client_cert", Kind::SecretName, Absent, "PEM certificate chain; may hold the key as well"),
-        key("client_key", Kind::SecretName, Absent, "PEM key; absent with a `client_cert`: that file holds both"),
-        key("ca", Kind::SecretName, Absent, "PEM bundle that replaces the public roots"),
-        key("server_name", Kind::Text("a host name"), Absent, "the name for SNI and verification; absent: the host"),
-        key("min", Kind::Choice(&["1.2", "1.3"]), Is("1.2"), "the lowest TLS version"),
-        key(
-            "pin",
-            Kind::Texts("\"sha256/\" and a digest in base64"),
-            Absent,
-            "SHA-256 of public keys (SubjectPublicKeyInfo), of which the verified chain must have one: the upstream's own, an intermediate's or the root's. Checked beside chain and name, never instead",
-        ),
-    ],
+    keys: TLS_KEYS,
     later: &[],
     example: "",
 };

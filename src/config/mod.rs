@@ -1,8 +1,8 @@
 //! `proxy.toml`: text in, [`model::Config`] and every mistake out.
 //!
 //! [`load`] reads a file, [`parse`] a text; `run`, `check`, `explain`, reload and tests use these
-//! two alone. `keys`, `keys_net` and `keys_route` are the one table of all keys, `fields` reads against
-//! it, `sections`, `net`, `credential` and `route` make values, `check` compares them with one another,
+//! two alone. `keys` and `keys_*` are the one table of all keys, `fields` reads against
+//! it, `sections`, `net`, `credential`, `oauth` and `route` make values, `check` and `oauth_check` compare them with one another,
 //! `diagnostic` prints. Whether a secret exists and is good is `snapshot`'s question.
 
 mod check;
@@ -16,6 +16,7 @@ pub mod intercept;
 mod keys;
 mod keys_client;
 mod keys_net;
+mod keys_oauth;
 mod keys_route;
 mod literal;
 pub mod model;
@@ -23,6 +24,10 @@ mod model_net;
 mod model_oauth;
 mod model_route;
 mod net;
+mod oauth;
+mod oauth_check;
+mod oauth_parts;
+mod oauth_state;
 mod parts;
 mod reference;
 mod route;
@@ -159,6 +164,11 @@ fn read(
     net::clear_text(&routes, egress.as_ref(), &connect_to, mistakes);
     let dns = intercept::dns(net::dns(&root.table("dns")), &listen, &root);
     check::kinds(&routes, &credentials, egress_credential.as_ref(), &admin, &trust, mistakes);
+    let state = oauth_state::state(&root.table("state"), folder, oauth_check::consent(&credentials));
+    let events = oauth_state::events(&root);
+    oauth_check::together(&routes, &credentials, mistakes);
+    oauth_check::sealed(&state, &credentials, mistakes);
+    oauth_check::kinds(&state, events.as_ref(), &routes, &credentials, mistakes);
     intercept::kinds(intercept.as_ref(), &credentials, mistakes);
     Some(Config {
         mark: 0,
@@ -169,8 +179,8 @@ fn read(
         admin,
         limits: sections::limits(&root.table("limits")),
         drain: sections::drain(&root.table("drain")),
-        state: model::State { url: model::StateUrl::Memory, keys: Vec::new(), single: false },
-        events: None,
+        state,
+        events,
         intercept,
         connect_to,
         trust,

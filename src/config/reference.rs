@@ -31,7 +31,11 @@ pub fn reference() -> String {
 fn section_list(of: &Section, depth: usize, out: &mut String) {
     for key in of.keys {
         let below = match key.kind {
-            Kind::Table(below) | Kind::Tables(below) | Kind::Named(below) | Kind::TextOrTable(_, below) => below,
+            Kind::Table(below)
+            | Kind::Tables(below)
+            | Kind::TableOrTables(below)
+            | Kind::Named(below)
+            | Kind::TextOrTable(_, below) => below,
             _ => continue,
         };
         let _ = writeln!(out, "{} {}\n", "#".repeat(depth), heading(below));
@@ -68,6 +72,7 @@ fn default(key: &Key) -> String {
         (Fallback::Required, _) => "required".to_owned(),
         (Fallback::Absent, _) => String::new(),
         (Fallback::Is(text), Kind::Flag) => format!("`{text}`"),
+        (Fallback::Is(text), Kind::Fraction { .. }) => format!("`{text}`"),
         (Fallback::Is(text), Kind::Count { .. }) if text.parse::<u64>().is_ok() => format!("`{text}`"),
         (Fallback::Is(text), Kind::Texts(_)) => format!("`[\"{text}\"]`"),
         (Fallback::Is(text), _) => format!("`\"{text}\"`"),

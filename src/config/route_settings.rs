@@ -133,7 +133,8 @@ fn methods(fields: &Fields<'_, '_>) -> Option<Vec<http::Method>> {
     Some(methods)
 }
 
-fn tls(fields: &Fields<'_, '_>, given: bool, upstream: Option<&Upstream>) -> RouteTls {
+/// `tls` of a route, or of an `oauth2` credential.
+pub(super) fn tls(fields: &Fields<'_, '_>, given: bool, upstream: Option<&Upstream>) -> RouteTls {
     let mistakes = fields.mistakes();
     if given && upstream.is_some_and(|upstream| !upstream.tls) {
         mistakes.hinted(

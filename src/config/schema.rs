@@ -53,6 +53,8 @@ pub(super) enum Kind {
     Flag,
     /// A whole number within bounds, or a word.
     Count { least: u64, most: u64, word: Option<&'static str> },
+    /// A share within bounds.
+    Fraction { least: f64, most: f64 },
     /// `"64KiB"` within bounds, or a word.
     Size { least: u64, most: u64, word: Option<&'static str> },
     /// `"10s"` within bounds, or a word.
@@ -73,6 +75,8 @@ pub(super) enum Kind {
     Named(&'static Section),
     /// A table with keys of the user's choice; the text says what they and the values are.
     Map(&'static str),
+    /// A table, or a list of such tables.
+    TableOrTables(&'static Section),
     /// A string or a table; the texts say which.
     TextOrTable(&'static str, &'static Section),
 }
@@ -94,6 +98,7 @@ impl Kind {
             Self::TextOrTexts(what) => format!("{what} or a list of them"),
             Self::Flag => "true or false".to_owned(),
             Self::Count { least, most, word } => format!("a whole number from {least} to {most}{}", or(word)),
+            Self::Fraction { least, most } => format!("a number from {least} to {most}"),
             Self::Size { word, .. } => format!("a size such as \"64KiB\"{}", or(word)),
             Self::Duration { word, .. } => format!("a duration such as \"10s\"{}", or(word)),
             Self::Choice(words) => one_of(words),
@@ -101,6 +106,7 @@ impl Kind {
             Self::SecretOnly => "{ secret = \"NAME\" }".to_owned(),
             Self::Public => "a string or { secret = \"NAME\" }".to_owned(),
             Self::Table(_) | Self::Named(_) | Self::Map(_) => "a table".to_owned(),
+            Self::TableOrTables(_) => "a table or a list of tables".to_owned(),
             Self::Tables(section) => format!("a list of tables, each under {}", section.title),
         }
     }
@@ -116,6 +122,7 @@ impl Kind {
             }
             Self::Table(section) => format!("table, see {}", link(section)),
             Self::Tables(section) | Self::Named(section) => format!("tables, see {}", link(section)),
+            Self::TableOrTables(section) => format!("table or a list of tables, see {}", link(section)),
             Self::TextOrTable(what, section) => format!("{what}, or a table, see {}", link(section)),
             Self::Map(what) => format!("table: {what}"),
             Self::SecretName => "name of a secret".to_owned(),

@@ -49,7 +49,7 @@ pub(super) struct Diff {
 impl Diff {
     pub(super) fn between(old: &Config, new: &Config) -> Self {
         let routes = |config: &Config| shapes(&config.routes, |route| (route.name.clone(), route_shape(config, route)));
-        let credentials = |config: &Config| shapes(&config.credentials, credential_shape);
+        let credentials = |config: &Config| shapes(&config.credentials, |one| credential_shape(config, one));
         let clients = |config: &Config| shapes(&config.clients, client_shape);
         Self {
             routes: Changes::between(routes(old), routes(new)),
@@ -94,8 +94,13 @@ fn shapes<T>(all: &[T], shape: impl Fn(&T) -> (String, String)) -> BTreeMap<Stri
     all.iter().map(shape).collect()
 }
 
-fn credential_shape(credential: &Credential) -> (String, String) {
-    (credential.name.clone(), format!("{:?}", credential.signer))
+fn credential_shape(config: &Config, credential: &Credential) -> (String, String) {
+    let Credential { name, span: _, signer, secret_spans: _, oauth, token_tls, seed: _ } = credential;
+    let tls = token_tls.as_ref().map(|tls| {
+        let spec = IdentitySpec::of(tls, &config.trust);
+        format!("{spec:?} {:?}", tls.server_name)
+    });
+    (name.clone(), format!("{signer:?} {oauth:?} {tls:?}"))
 }
 
 fn client_shape(client: &Client) -> (String, String) {
@@ -140,6 +145,7 @@ fn settings(old: &Config, new: &Config) -> Vec<&'static str> {
         (old.connect_to != new.connect_to, "connect_to"),
         (old.dns != new.dns, "dns"),
         (egress(old) != egress(new), "egress"),
+        (old.events != new.events, "events"),
     ];
     differs.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| key).collect()
 }
@@ -231,6 +237,39 @@ mod tests {
         let none = || Changes::default();
         let same = Diff { routes: none(), credentials: none(), clients: none(), settings: Vec::new() };
         assert_eq!(diff, same);
+    }
+
+    #[test]
+    fn what_a_credential_says_of_its_tokens_is_part_of_it() {
+        let with = |refresh: &str, state: &str| {
+            format!(
+                r#"
+                [state]
+                url = "{state}"
+                [credential.c.oauth2]
+                grant = "client_credentials"
+                token_url = "https://auth.example/token"
+                client_id = "app"
+                client_auth = "none"
+                refresh = {{ {refresh} }}
+                tls = {{ ca = "c/ca.pem" }}
+                [[route]]
+                name = "r"
+                host = "r.example"
+                credential = "c"
+                "#
+            )
+        };
+        let old = config("tokens", &with("at = 0.8", "memory:"));
+        let new = config("tokens-new", &with("at = 0.7", "memory:"));
+        let diff = Diff::between(&old, &new);
+        assert_eq!(diff.credentials, Changes { changed: vec!["c".to_owned()], ..Changes::default() });
+        assert!(Diff::between(&old, &config("tokens-same", &with("", "memory:"))).credentials.count() == 0);
+        let elsewhere = config(
+            "tokens-state",
+            &with("at = 0.8", "postgres://db.example/state").replace("[credential", "key = \"state/key\"\n[credential"),
+        );
+        assert_eq!(crate::reload::restart::needed(&old, &elsewhere), ["state"]);
     }
 
     #[test]

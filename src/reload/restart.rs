@@ -24,6 +24,7 @@ pub(super) fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
         (old.limits.head != new.limits.head, "limits.head"),
         (old.limits.headers != new.limits.headers, "limits.headers"),
         (old.intercept != new.intercept, "intercept"),
+        (old.state != new.state, "state"),
         (old.playground != new.playground, "playground.listen"),
         (store, "state.url"),
         (own_ports(old) != own_ports(new), "route.listen"),

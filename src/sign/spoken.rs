@@ -13,21 +13,16 @@ use crate::template::encode::form_decode;
 
 /// Whether a worker can write into a slot of this scheme. The slots of signatures hold no text of its choice.
 pub fn has_slot(signer: &Signer) -> bool {
-    matches!(signer, Signer::ApiKey(_) | Signer::Bearer(_) | Signer::Basic(_))
+    matches!(signer, Signer::ApiKey(_) | Signer::Bearer(_) | Signer::Basic(_) | Signer::Token(_))
 }
 
 /// Every text in the slots of a credential, without the prefix or scheme before it.
 pub fn texts(signer: &Signer, headers: &HeaderMap, query: Option<&str>) -> Vec<String> {
     let mut found = match signer {
-        Signer::ApiKey(key) => {
-            let texts = match &key.slots()[0] {
-                Slot::Header(name) => {
-                    headers.get_all(name).iter().filter_map(|line| Some(line.to_str().ok()?.to_owned())).collect()
-                }
-                Slot::Query(name) => query_values(query.unwrap_or_default(), name),
-                Slot::Cookie(name) => cookies(headers, name),
-            };
-            texts.into_iter().map(|text: String| without(&text, key.prefix()).to_owned()).collect()
+        Signer::ApiKey(key) => in_slot(&key.slots()[0], key.prefix(), headers, query),
+        Signer::Token(token) => {
+            let placements = token.placements().iter();
+            placements.flat_map(|one| in_slot(&one.slot, &one.prefix, headers, query)).collect()
         }
         Signer::Bearer(_) => bearers(headers),
         Signer::Basic(basic) => {
@@ -40,6 +35,18 @@ pub fn texts(signer: &Signer, headers: &HeaderMap, query: Option<&str>) -> Vec<S
     };
     found.retain(|text| !text.is_empty());
     found
+}
+
+/// The texts of one slot, without the prefix.
+fn in_slot(slot: &Slot, prefix: &str, headers: &HeaderMap, query: Option<&str>) -> Vec<String> {
+    let texts = match slot {
+        Slot::Header(name) => {
+            headers.get_all(name).iter().filter_map(|line| Some(line.to_str().ok()?.to_owned())).collect()
+        }
+        Slot::Query(name) => query_values(query.unwrap_or_default(), name),
+        Slot::Cookie(name) => cookies(headers, name),
+    };
+    texts.into_iter().map(|text: String| without(&text, prefix).to_owned()).collect()
 }
 
 /// Bearer tokens, and users and passwords, of every `Authorization`.
@@ -129,6 +136,21 @@ mod tests {
         let bearer = Signer::Bearer(Bearer::new(name()));
         assert_eq!(texts(&bearer, &headers(&[("authorization", "bearer m1")]), None), ["m1"]);
         assert!(texts(&bearer, &headers(&[("authorization", "Basic bTE6eA==")]), None).is_empty());
+    }
+
+    #[test]
+    fn every_place_of_a_token_is_read() {
+        use crate::sign::token::{ACCESS_TOKEN, CallNames, Piece, Placement, Shared, Token};
+        let place = |slot, prefix: &str| Placement {
+            slot,
+            prefix: prefix.to_owned(),
+            value: vec![Piece::Part(ACCESS_TOKEN.into())],
+        };
+        let placements = vec![place(Slot::Header(AUTHORIZATION), "Bearer "), place(Slot::Query("t".into()), "")];
+        let token = Signer::Token(Box::new(Token::new(CallNames::default(), placements, Shared::No)));
+        assert!(has_slot(&token));
+        assert_eq!(texts(&token, &headers(&[("authorization", "bearer m1")]), Some("t=m2")), ["m1", "m2"]);
+        assert!(texts(&token, &headers(&[]), None).is_empty());
     }
 
     #[test]

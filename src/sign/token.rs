@@ -208,3 +208,99 @@ fn header(name: &HeaderName, value: Zeroizing<String>) -> Result<(HeaderName, ht
 pub fn text_fits(text: &str, slot: &Slot) -> bool {
     prefix_fits(text, slot) && !text.chars().any(char::is_control)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::sign::Signer;
+
+    fn part(name: &str) -> Piece {
+        Piece::Part(name.into())
+    }
+
+    fn text(value: &str) -> Material {
+        Kind::Text.load(&SecretBytes::new(value.as_bytes().to_vec())).unwrap()
+    }
+
+    fn placement(slot: Slot, prefix: &str, value: Vec<Piece>) -> Placement {
+        Placement { slot, prefix: prefix.to_owned(), value }
+    }
+
+    fn header_slot(name: &'static str) -> Slot {
+        Slot::Header(HeaderName::from_static(name))
+    }
+
+    #[test]
+    fn every_part_goes_where_it_belongs() {
+        let manager = vec![part("value.manager"), Piece::Text("@".into()), Piece::Tenant];
+        let placements = vec![
+            placement(header_slot("authorization"), "Bearer ", vec![part(ACCESS_TOKEN)]),
+            placement(Slot::Query("t".to_owned()), "", vec![part(ACCESS_TOKEN)]),
+            placement(Slot::Cookie("m".to_owned()), "", manager),
+        ];
+        let token = Token::new(CallNames::default(), placements, Shared::No);
+        assert_eq!(token.parts().iter().map(|part| &**part).collect::<Vec<_>>(), [ACCESS_TOKEN, "value.manager"]);
+        let injection = token.sign(&[text("a+b"), text("boss")], Some("m1")).unwrap();
+        assert_eq!(injection.headers[0].1, "Bearer a+b");
+        assert!(injection.headers[0].1.is_sensitive());
+        assert_eq!(
+            (&*injection.query, &*injection.cookies),
+            (&["t=a%2Bb".to_owned()][..], &["m=boss@m1".to_owned()][..])
+        );
+        let shown = token.masked(Some("m1")).unwrap();
+        assert_eq!(shown.headers[0].1, "Bearer [access_token]");
+        assert_eq!(
+            (&*shown.query, &*shown.cookies),
+            (&["t=[access_token]".to_owned()][..], &["m=[value.manager]@m1".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn a_token_without_a_part_signs_nothing() {
+        let placements = vec![placement(header_slot("x-token"), "", vec![part(ACCESS_TOKEN)])];
+        let token = Token::new(CallNames::default(), placements, Shared::No);
+        assert_eq!(token.sign(&[], None).unwrap_err(), SignError::Missing(ACCESS_TOKEN.to_owned()));
+        let tenant = vec![placement(header_slot("x-token"), "", vec![Piece::Tenant])];
+        let token = Token::new(CallNames::default(), tenant, Shared::No);
+        assert_eq!(token.sign(&[], None).unwrap_err(), SignError::Missing("tenant".to_owned()));
+    }
+
+    #[test]
+    fn a_token_cannot_break_out_of_its_place() {
+        let cookie = vec![placement(Slot::Cookie("sid".to_owned()), "", vec![part(ACCESS_TOKEN)])];
+        let token = Token::new(CallNames::default(), cookie, Shared::No);
+        assert!(token.sign(&[text("a; admin=1")], None).is_err());
+        let header = vec![placement(header_slot("x-token"), "", vec![part(ACCESS_TOKEN)])];
+        let token = Token::new(CallNames::default(), header, Shared::No);
+        let raw = Material::Text(SecretBytes::new(b"a\r\nX-Admin: 1".to_vec()));
+        assert_eq!(token.sign(&[raw], None).unwrap_err(), SignError::NotAHeader("x-token".to_owned()));
+    }
+
+    #[test]
+    fn secrets_of_the_token_call_are_told_apart() {
+        let name = |text: &str| Some(NamePattern::parse(text).unwrap());
+        let names = CallNames { client_secret: name("a/secret"), password: name("a/password"), ..CallNames::default() };
+        let token = Token::new(names, Vec::new(), Shared::No);
+        let needs: Vec<&str> = token.requirements().iter().map(|need| need.pattern.as_str()).collect();
+        assert_eq!(needs, ["a/secret", "a/password"]);
+        let keys = [text("s"), text("p")];
+        let secrets = token.call_secrets(&keys);
+        assert_eq!((secrets.client_id.is_none(), secrets.username.is_none()), (true, true));
+        assert_eq!(
+            (secrets.client_secret.unwrap().expose(), secrets.password.unwrap().expose()),
+            (&b"s"[..], &b"p"[..])
+        );
+    }
+
+    #[test]
+    fn a_token_of_several_tenants_is_kept_unless_it_names_them() {
+        let with = |value, shared| {
+            let placements = vec![placement(header_slot("x-token"), "", value)];
+            Signer::Token(Box::new(Token::new(CallNames::default(), placements, shared))).is_constant()
+        };
+        assert!(with(vec![part(ACCESS_TOKEN), Piece::Tenant], Shared::No));
+        assert!(with(vec![part(ACCESS_TOKEN)], Shared::Yes));
+        assert!(!with(vec![part(ACCESS_TOKEN), Piece::Tenant], Shared::Yes));
+    }
+}

@@ -15,6 +15,15 @@ enum Part {
     Variable(Box<str>),
 }
 
+/// A part of a text, to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FillPart<'f> {
+    /// As it stands, braces no longer doubled.
+    Literal(&'f str),
+    /// The name of a variable.
+    Variable(&'f str),
+}
+
 /// Why a text is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FillError {
@@ -64,6 +73,14 @@ impl Fill {
     /// A text without variables.
     pub fn literal(text: &str) -> Self {
         Self { parts: Box::new([Part::Literal(text.into())]) }
+    }
+
+    /// Every part, in order.
+    pub fn parts(&self) -> impl Iterator<Item = FillPart<'_>> {
+        self.parts.iter().map(|part| match part {
+            Part::Literal(text) => FillPart::Literal(text),
+            Part::Variable(name) => FillPart::Variable(name),
+        })
     }
 
     /// Every variable, in order.

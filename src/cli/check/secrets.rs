@@ -7,12 +7,15 @@ use serde::{Serialize, Serializer};
 use crate::cli::source::made_at_first_start;
 use crate::cli::terminal;
 use crate::clock::Timestamp;
-use crate::config::model::{AuthoritySource, Config, Credential, Intercept, Proof, RouteTls, Span, Spanned, Trust};
+use crate::config::model::{
+    AuthoritySource, Config, Credential, Intercept, Proof, RouteTls, Span, Spanned, StateUrl, Trust,
+};
 use crate::observe::line::time_text;
 use crate::playground::certs::FOLDER;
 use crate::secret::name::NamePattern;
 use crate::secret::set::SecretSet;
 use crate::secret::value::BadReason;
+use crate::sign::basic::PublicValue;
 use crate::sign::material::Kind;
 use crate::snapshot::Snapshot;
 use crate::snapshot::authority::NAME as AUTHORITY;
@@ -33,7 +36,7 @@ const ROOTS: &str = "tls:roots";
 pub(super) struct SecretRow {
     /// Its name, or the pattern of its names.
     pub(super) name: String,
-    /// Which credential needs it; `route:NAME/client_cert`, `route:NAME/ca`, `intercept/ca`, `tls:roots`, `egress:proxy`, `admin`.
+    /// Which credential needs it; `route:NAME/client_cert`, `route:NAME/ca`, the same with `credential:`, `intercept/ca`, `state`, `events`, `tls:roots`, `egress:proxy`, `admin`.
     pub(super) credential: String,
     /// Whether it can be used.
     #[serde(rename = "ok", serialize_with = "is_ok")]
@@ -58,6 +61,8 @@ pub(super) enum State {
     EndsSoon(i64),
     /// A pattern that no file matches yet.
     NoFile,
+    /// The seed of a connection that may be made in another way, or is made already.
+    NoSeed,
     /// `[playground]` makes it.
     MadeAtStart,
     Missing,
@@ -85,6 +90,7 @@ impl State {
         match self {
             Self::Good | Self::EndsSoon(_) => None,
             Self::NoFile => Some("no file matches".to_owned()),
+            Self::NoSeed => Some("no file; optional, the first refresh token".to_owned()),
             Self::MadeAtStart => Some("made at first start".to_owned()),
             Self::Missing => Some(BadReason::Missing.to_string()),
             Self::Bad(reason) => Some(reason.to_string()),
@@ -108,9 +114,16 @@ impl SecretRow {
 
     /// Who needs it, in a sentence.
     pub(super) fn user(&self) -> String {
+        if let Some((credential, _)) =
+            self.credential.strip_prefix("credential:").and_then(|rest| rest.rsplit_once('/'))
+        {
+            return format!("tls of credential {credential}");
+        }
         match self.credential.strip_prefix("route:").and_then(|rest| rest.rsplit_once('/')) {
             Some((route, _)) => format!("tls of route {route}"),
             None if self.credential == AUTHORITY => "[intercept]".to_owned(),
+            None if self.credential == "state" => "[state]".to_owned(),
+            None if self.credential == "events" => "[events]".to_owned(),
             None if self.credential == "admin" => "[admin] token".to_owned(),
             None if self.credential == ROOTS => "[tls] roots".to_owned(),
             None if self.credential == "egress:proxy" => "[egress]".to_owned(),
@@ -123,8 +136,11 @@ impl SecretRow {
 pub(super) fn rows(snapshot: &Snapshot, set: &SecretSet, now: Timestamp) -> Vec<SecretRow> {
     let config = &snapshot.plan.config;
     let mut rows = Vec::new();
-    for (credential, state) in config.credentials.iter().zip(&snapshot.credentials) {
+    for (index, (credential, state)) in config.credentials.iter().zip(&snapshot.credentials).enumerate() {
         rows.extend(of_credential(credential, state, set));
+        if let (Some(seed), Some(state)) = (&credential.seed, &snapshot.seeds[index]) {
+            rows.extend(of_seed(&credential.name, of_credential(seed, state, set)));
+        }
     }
     for (client, state) in config.clients.iter().zip(&snapshot.clients) {
         if let (Proof::Token(token), Some(state)) = (&client.proof, state) {
@@ -147,6 +163,7 @@ pub(super) fn rows(snapshot: &Snapshot, set: &SecretSet, now: Timestamp) -> Vec<
         let loaded = set.content(token.value.as_str()).and_then(|bytes| Kind::HeaderText.load(bytes));
         SecretRow::new(token.value.as_str(), "admin", State::of(loaded), Some(token.span.clone()))
     }));
+    rows.extend(of_state(config, set));
     if let Some(Intercept { authority: AuthoritySource::Secrets { cert, key } }) = &config.intercept {
         rows.extend(of_authority(cert, key, set, now));
     }
@@ -182,6 +199,34 @@ fn of_credential(credential: &Credential, state: &CredentialState, set: &SecretS
         found.sort_by(|a, b| a.name.cmp(&b.name));
         rows.extend(found);
     }
+    rows
+}
+
+/// A seed is needed by nobody who has a connection, so that its absence is no fault.
+fn of_seed(credential: &str, mut rows: Vec<SecretRow>) -> Vec<SecretRow> {
+    for row in &mut rows {
+        row.credential = credential.to_owned();
+        if matches!(row.state, State::Missing | State::NoFile) {
+            row.state = State::NoSeed;
+            row.reason = row.state.reason();
+        }
+    }
+    rows
+}
+
+/// The secrets of `[state]`, where a credential has tokens to keep, and of `[events]`.
+fn of_state(config: &Config, set: &SecretSet) -> Vec<SecretRow> {
+    let row = |owner: &str, name: &NamePattern, span: Option<Span>| {
+        SecretRow::new(name.as_str(), owner, State::of(set.content(name.as_str())), span)
+    };
+    let mut rows = Vec::new();
+    if config.credentials.iter().any(|credential| credential.oauth.is_some()) {
+        if let StateUrl::Postgres(PublicValue::Secret(name)) = &config.state.url {
+            rows.push(row("state", name, None));
+        }
+        rows.extend(config.state.keys.iter().map(|key| row("state", &key.value, Some(key.span.clone()))));
+    }
+    rows.extend(config.events.iter().map(|e| row("events", &e.secret.value, Some(e.secret.span.clone()))));
     rows
 }
 

@@ -1,0 +1,574 @@
+//! From an `oauth2` table to [`OAuth`] and its [`Signer`]: grant, client, URLs. The tables within it are read in
+//! `oauth_parts.rs`; what it has to do with routes and `[state]` is in `oauth_check.rs`.
+
+use std::ops::Range;
+
+use toml::de::DeValue;
+
+use super::credential::{Places, header};
+use super::credential_hmac::Hole;
+use super::fields::Fields;
+use super::hints::type_name;
+use super::keys_oauth::{CLIENT_AUTH_LATER, GRANTS_LATER};
+use super::literal;
+use super::model::{Credential, RouteTls, Span, Spanned};
+use super::oauth_parts::{self, later_word};
+use super::route_settings;
+use super::schema::one_of;
+use super::units;
+use crate::secret::name::NamePattern;
+use crate::sign::api_key::ApiKey;
+use crate::sign::basic::PublicValue;
+use crate::sign::token::{CallNames, Shared, Token};
+use crate::sign::{Place, Signer, Slot};
+use crate::token::OAuth;
+use crate::token::fill::{Fill, FillError, FillPart};
+use crate::token::grant::{ClientAuth, Endpoint, Grant, Insecure, Per};
+
+/// An `oauth2` table, read.
+pub(super) struct Made {
+    pub signer: Signer,
+    pub places: Places,
+    pub oauth: OAuth,
+    pub tls: RouteTls,
+    pub seed: Option<Spanned<NamePattern>>,
+}
+
+/// The table and the text around it; collects what its texts take from the route.
+pub(super) struct Reader<'f, 't, 'i> {
+    pub fields: &'f Fields<'t, 'i>,
+    pub text: &'f str,
+    pub holes: &'f mut Vec<Spanned<Hole>>,
+}
+
+/// What a variable of a text may be.
+#[derive(Clone, Copy)]
+pub(super) enum Variables<'v> {
+    /// `{tenant}` and captures: the route gives them.
+    OfRoute,
+    /// One of these.
+    Of(&'v [String]),
+}
+
+/// `oauth2 = { .. }`; `None` with mistakes that leave nothing to check.
+pub(super) fn oauth2(reader: &mut Reader<'_, '_, '_>) -> Option<Made> {
+    let fields = reader.fields;
+    let mut places = Places::new();
+    let grant = grant(fields);
+    let client_id = public(fields, "client_id", Place::ClientId, &mut places);
+    let client_secret = secret(fields, "client_secret", Place::ClientSecret, &mut places);
+    let username = public(fields, "username", Place::Username, &mut places);
+    let password = secret(fields, "password", Place::Password, &mut places);
+    let seed = fields.secret_only("refresh_token");
+    let client_auth = client_auth(fields);
+    let request = oauth_parts::request(fields, client_auth);
+    needs(fields, grant);
+    let insecure = if fields.flag("insecure_upstream") { Insecure::Allowed } else { Insecure::Refused };
+    let token_url = reader.endpoint("token_url", insecure);
+    let [refresh_url, authorize_url, revoke_url] =
+        ["refresh_url", "authorize_url", "revoke_url"].map(|name| reader.endpoint(name, insecure));
+    let [audience, resource] = ["audience", "resource"].map(|name| reader.filled(name));
+    let (extra, headers) = (extra(reader), headers(reader));
+    let scope_separator = oauth_parts::separator(fields);
+    let answer = oauth_parts::answer(&fields.table("answer"));
+    let inject = oauth_parts::inject(reader, &answer);
+    let per = if fields.choice("per") == "credential" { Per::Credential } else { Per::Tenant };
+    let tls = route_settings::tls(&fields.table("tls"), false, None);
+    let names = CallNames {
+        client_id: in_secret(&client_id),
+        client_secret: client_secret.clone(),
+        username: in_secret(&username),
+        password: password.clone(),
+    };
+    let shared = if per == Per::Credential { Shared::Yes } else { Shared::No };
+    let inject = inject?;
+    let signer = Signer::Token(Box::new(Token::new(names, oauth_parts::placements(&inject), shared)));
+    let oauth = OAuth {
+        grant: grant?,
+        token_url: token_url?,
+        refresh_url,
+        authorize_url,
+        revoke_url,
+        redirect_url: redirect_url(fields),
+        client_id,
+        client_secret,
+        client_auth,
+        scope: oauth_parts::scope(fields, &scope_separator),
+        scope_separator,
+        audience,
+        resource,
+        username,
+        password,
+        seed: seed.as_ref().map(|seed| seed.value.clone()),
+        extra,
+        headers,
+        request,
+        answer,
+        dead: fields.texts("dead").unwrap_or_default().iter().map(|text| text.value.to_owned()).collect(),
+        inject,
+        derive: None,
+        per,
+        refresh: oauth_parts::refresh(&fields.table("refresh")),
+    };
+    Some(Made { signer, places, oauth, tls, seed })
+}
+
+/// The seed of a refresh token as a credential of its own.
+pub(super) fn seed(credential: &str, span: &Span, name: Spanned<NamePattern>) -> Credential {
+    // A refresh token is sent in a parameter of this name: a text of any characters.
+    let signer = Signer::ApiKey(ApiKey::new(name.value, Slot::Query("refresh_token".to_owned()), String::new()));
+    Credential::plain(format!("seed:{credential}"), span.clone(), signer, vec![name.span])
+}
+
+fn in_secret(value: &Option<PublicValue>) -> Option<NamePattern> {
+    match value {
+        Some(PublicValue::Secret(name)) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn grant(fields: &Fields<'_, '_>) -> Option<Grant> {
+    fields.value("grant")?;
+    if later_word(fields, "grant", GRANTS_LATER) {
+        return None;
+    }
+    match fields.choice("grant") {
+        "client_credentials" => Some(Grant::ClientCredentials),
+        "refresh_token" => Some(Grant::RefreshToken),
+        "authorization_code" => Some(Grant::AuthorizationCode),
+        "password" => Some(Grant::Password),
+        // It was said.
+        _ => None,
+    }
+}
+
+/// A literal, or the name of a secret.
+fn public(fields: &Fields<'_, '_>, name: &str, place: Place, places: &mut Places) -> Option<PublicValue> {
+    let value = fields.value(name)?;
+    match value.get_ref() {
+        DeValue::String(text) if !text.is_empty() && !text.chars().any(char::is_control) => {
+            Some(PublicValue::Literal(text.to_string()))
+        }
+        DeValue::String(_) => {
+            let message = format!("`{name}` is empty or has a control character");
+            fields.mistakes().hinted(
+                value.span(),
+                message,
+                format!("write it as the platform shows it, or remove `{name}`"),
+            );
+            None
+        }
+        DeValue::Table(table) => fields.secret_table(name, value, table).map(|secret| {
+            places.insert(place, secret.span);
+            PublicValue::Secret(secret.value)
+        }),
+        _ => fields.mismatch(name, value),
+    }
+}
+
+fn secret(fields: &Fields<'_, '_>, name: &str, place: Place, places: &mut Places) -> Option<NamePattern> {
+    let secret = fields.secret_only(name)?;
+    places.insert(place, secret.span);
+    Some(secret.value)
+}
+
+fn client_auth(fields: &Fields<'_, '_>) -> ClientAuth {
+    let given = |name: &str| fields.value(name).is_some();
+    if later_word(fields, "client_auth", CLIENT_AUTH_LATER) {
+        return ClientAuth::None;
+    }
+    let auth = match fields.choice("client_auth") {
+        "basic" => ClientAuth::Basic,
+        "basic_raw" => ClientAuth::BasicRaw,
+        "post" => ClientAuth::Post,
+        "json" => ClientAuth::Json,
+        "query" => ClientAuth::Query,
+        "none" => ClientAuth::None,
+        _ if given("client_auth") => return ClientAuth::None,
+        _ if given("client_secret") => ClientAuth::Basic,
+        _ => ClientAuth::None,
+    };
+    let mistakes = fields.mistakes();
+    if auth == ClientAuth::None && given("client_secret") {
+        let message = "`client_auth = \"none\"` sends no secret, but there is a `client_secret`";
+        mistakes.hinted(fields.span_of("client_auth"), message, "remove one of them");
+    } else if auth != ClientAuth::None && !given("client_secret") {
+        let word = fields.choice("client_auth");
+        let message = format!("`client_auth = \"{word}\"` needs `client_secret`");
+        let hint = "add client_secret = { secret = \"NAME\" }, or write client_auth = \"none\" for a public client";
+        mistakes.hinted(fields.span_of("client_auth"), message, hint);
+    }
+    auth
+}
+
+/// What each grant needs, and what has no effect with it.
+fn needs(fields: &Fields<'_, '_>, grant: Option<Grant>) {
+    let mistakes = fields.mistakes();
+    let given = |name: &str| fields.value(name).is_some();
+    if given("client_secret") && !given("client_id") {
+        mistakes.hinted(fields.span_of("client_secret"), "`client_secret` needs `client_id`", "add client_id = \"..\"");
+    }
+    let Some(grant) = grant else { return };
+    let word = grant.as_str();
+    let need = |name: &str, hint: &str| {
+        if !given(name) {
+            mistakes.hinted(fields.span_of("grant"), format!("`grant = \"{word}\"` needs `{name}`"), hint);
+        }
+    };
+    if grant == Grant::Password {
+        need("username", "add username = \"..\" or username = { secret = \"NAME\" }");
+        need("password", "add password = { secret = \"NAME\" }");
+    } else if !given("client_secret") {
+        need("client_id", "add client_id = \"..\", as the platform gave it for your app");
+    }
+    if grant == Grant::ClientCredentials && given("client_id") && !given("client_auth") {
+        need(
+            "client_secret",
+            "add client_secret = { secret = \"NAME\" }, or client_auth = \"none\" if the platform wants none",
+        );
+    }
+    if grant == Grant::AuthorizationCode {
+        need("authorize_url", "add authorize_url = \"https://..\", where a person approves");
+    }
+    let consent = grant.needs_consent();
+    let unused: &[(&str, bool)] = &[
+        ("username", grant != Grant::Password),
+        ("password", grant != Grant::Password),
+        ("refresh_token", !consent),
+        ("authorize_url", !consent),
+        ("redirect_url", !consent || !given("authorize_url")),
+    ];
+    for (name, _) in unused.iter().filter(|(name, unused)| *unused && given(name)) {
+        let (message, hint) = match *name {
+            "redirect_url" if consent => {
+                ("`redirect_url` has no effect without `authorize_url`".to_owned(), "add `authorize_url`, or remove it")
+            }
+            _ => (
+                format!("`{name}` has no effect with grant = \"{word}\""),
+                "remove it, or choose the grant that it belongs to",
+            ),
+        };
+        mistakes.hinted(fields.span_of(name), message, hint);
+    }
+}
+
+/// Not every platform has a URL here (eBay has a name), so only what looks like one is checked as one.
+fn redirect_url(fields: &Fields<'_, '_>) -> String {
+    let text = fields.text_or_default("redirect_url");
+    let good = !text.value.is_empty() && text.value.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_url = text.value.contains("://");
+    let parses = || text.value.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some());
+    if !good || (is_url && !parses()) {
+        let message = "`redirect_url` is no URL and no name of one";
+        fields.mistakes().hinted(
+            text.span.clone(),
+            message,
+            "write it as it is registered at the platform, such as \"https://app.example.com/callback\"",
+        );
+    }
+    text.value.to_owned()
+}
+
+/// `extra`
+fn extra(reader: &mut Reader<'_, '_, '_>) -> Vec<(String, Fill)> {
+    const OTHER_KEYS: [&str; 6] =
+        ["client_id", "client_secret", "refresh_token", "username", "password", "client_assertion"];
+    let mistakes = reader.fields.mistakes();
+    let mut all = Vec::new();
+    for (name, text) in reader.strings("extra") {
+        if name.value.is_empty() {
+            mistakes.hinted(name.span.clone(), "a parameter has no name", "write NAME = \"text\"");
+        }
+        if OTHER_KEYS.contains(&name.value) {
+            mistakes.mask(text.span.clone());
+            let message = format!("`{}` is a key of `oauth2`, not of `extra`", name.value);
+            mistakes.hinted(name.span.clone(), message, "move it; `request.rename` gives a parameter another name");
+            continue;
+        }
+        if let Some(fill) = reader.fill(&text, Variables::OfRoute) {
+            all.push((name.value.to_owned(), fill));
+        }
+    }
+    all
+}
+
+/// `headers`
+fn headers(reader: &mut Reader<'_, '_, '_>) -> Vec<(http::HeaderName, Fill)> {
+    let mistakes = reader.fields.mistakes();
+    let mut all: Vec<(http::HeaderName, Fill)> = Vec::new();
+    for (name, text) in reader.strings("headers") {
+        let Some(header) = header(&name, mistakes) else { continue };
+        if matches!(header.as_str(), "authorization" | "cookie") {
+            mistakes.mask(text.span.clone());
+            let message = format!("the header `{}` of a token request proves who is asking", name.value);
+            mistakes.hinted(name.span.clone(), message, "write client_id, client_secret and client_auth instead");
+            continue;
+        }
+        if all.iter().any(|(other, _)| *other == header) {
+            let message = format!("the header `{}` is set twice (case does not count)", name.value);
+            mistakes.hinted(name.span.clone(), message, "remove one of them");
+        }
+        if !text.value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            let message = format!("the header `{}` cannot carry this text", name.value);
+            mistakes.hinted(text.span.clone(), message, "use visible ASCII characters and spaces");
+            continue;
+        }
+        if let Some(fill) = reader.fill(&text, Variables::OfRoute) {
+            all.push((header, fill));
+        }
+    }
+    all
+}
+
+impl<'t> Reader<'_, 't, '_> {
+    /// `NAME = "text"` entries in the order of the file.
+    fn strings(&self, key: &str) -> Vec<(Spanned<&'t str>, Spanned<&'t str>)> {
+        let mut out = Vec::new();
+        for (name, value) in self.fields.entries(key) {
+            match value.get_ref() {
+                DeValue::String(text) => out.push((name, Spanned { value: &**text, span: value.span() })),
+                other => self.fields.mistakes().hinted(
+                    value.span(),
+                    format!("`{key}.{}` must be a string, not {}", name.value, type_name(other)),
+                    "write it in quotes",
+                ),
+            }
+        }
+        out
+    }
+
+    /// The text of a key, with variables of the route.
+    fn filled(&mut self, name: &str) -> Option<Fill> {
+        let text = self.fields.text(name)?;
+        self.fill(&text, Variables::OfRoute)
+    }
+
+    /// A text with variables.
+    pub(super) fn fill(&mut self, text: &Spanned<&str>, known: Variables<'_>) -> Option<Fill> {
+        let mistakes = self.fields.mistakes();
+        let fill = match Fill::parse(text.value) {
+            Ok(fill) => fill,
+            Err(error) => {
+                let hint = match error {
+                    FillError::Brace => "write {{ or }} for a literal brace",
+                    FillError::Name => "write a variable such as {tenant}",
+                };
+                mistakes.hinted(text.span.clone(), "the braces of this text do not fit together", hint);
+                return None;
+            }
+        };
+        for (variable, at) in fill.variables().zip(variables(text.value)) {
+            let span = literal::inside(self.text, &text.span, text.value, &at).unwrap_or_else(|| text.span.clone());
+            match known {
+                Variables::OfRoute if variable.contains([':', '.']) => {
+                    let message = format!("there is no variable {{{variable}}} here");
+                    mistakes.hinted(span, message, "write {tenant}, or {NAME} for a capture of the route's host");
+                }
+                Variables::OfRoute if variable == "tenant" => self.holes.push(Spanned { value: Hole::Tenant, span }),
+                Variables::OfRoute => self.holes.push(Spanned { value: Hole::Capture(variable.to_owned()), span }),
+                Variables::Of(names) if names.iter().any(|name| name == variable) => {}
+                Variables::Of(names) => {
+                    let words: Vec<String> = names.iter().map(|name| format!("{{{name}}}")).collect();
+                    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                    let hint = match units::nearest(variable, names.iter().map(String::as_str)) {
+                        Some(near) => format!("did you mean {{{near}}}?"),
+                        None => format!("write {}", one_of(&words).replace('"', "")),
+                    };
+                    mistakes.hinted(span, format!("there is no variable {{{variable}}} here"), hint);
+                }
+            }
+        }
+        Some(fill)
+    }
+
+    /// The URL of a key.
+    fn endpoint(&mut self, name: &str, insecure: Insecure) -> Option<Endpoint> {
+        let text = self.fields.text(name)?;
+        let mistakes = self.fields.mistakes();
+        if let Err((message, hint)) = check_url(name, text.value, insecure) {
+            if text.value.contains('@') {
+                mistakes.mask(text.span.clone());
+            }
+            mistakes.hinted(text.span, message, hint);
+            return None;
+        }
+        let fill = self.fill(&text, Variables::OfRoute)?;
+        if let Err((message, hint)) = check_host(name, &fill) {
+            mistakes.hinted(text.span, message, hint);
+            return None;
+        }
+        Some(Endpoint { url: fill, insecure })
+    }
+}
+
+type Wrong = (String, String);
+
+/// `https://HOST[:PORT]/..`, or `http` where that is allowed; variables are taken for a letter.
+pub(super) fn check_url(name: &str, text: &str, insecure: Insecure) -> Result<(), Wrong> {
+    let wrong = |hint: &str| {
+        Err((format!("`{name}` must be a URL such as \"https://auth.example.com/oauth/token\""), hint.to_owned()))
+    };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return wrong("write the scheme too, \"https://..\"");
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return wrong("remove the user info; client_id and client_secret prove who is asking");
+    }
+    if rest.contains('#') {
+        return wrong("remove the fragment, which is never sent");
+    }
+    if !text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'|'))
+    {
+        return wrong("write it as it is sent: ASCII without spaces, others percent-encoded");
+    }
+    let mut plain = String::new();
+    if let Ok(fill) = Fill::parse(authority) {
+        for part in fill.parts() {
+            plain.push_str(match part {
+                FillPart::Literal(text) => text,
+                FillPart::Variable(_) => "x",
+            });
+        }
+    }
+    let bracket = plain.rfind(']').map_or(0, |at| at + 1);
+    let host = match plain[bracket..].split_once(':') {
+        None => Some(plain.as_str()),
+        Some((before, port)) => units::port_number(port).map(|_| &plain[..bracket + before.len()]),
+    };
+    let Some(host) = host.and_then(units::host) else {
+        return wrong("write a host, and a port only where it is another than the scheme's");
+    };
+    match scheme {
+        "https" => Ok(()),
+        "http" if insecure == Insecure::Allowed || units::is_loopback_host(&host) => Ok(()),
+        "http" => Err((
+            format!("`{name}` is http://, so that secrets would travel in clear text"),
+            "write https://, or insecure_upstream = true in this table if the network is trusted".to_owned(),
+        )),
+        _ => wrong("only https:// and http:// can be reached"),
+    }
+}
+
+/// Who fills a variable must not choose where secrets go: the host ends in text of the configuration.
+fn check_host(name: &str, url: &Fill) -> Result<(), Wrong> {
+    let (mut last, mut tail) = (None, String::new());
+    for (index, part) in url.parts().enumerate() {
+        match part {
+            FillPart::Variable(variable) => {
+                last = Some(variable);
+                tail.clear();
+            }
+            FillPart::Literal(text) => {
+                let rest = if index == 0 { text.split_once("://").map_or("", |(_, rest)| rest) } else { text };
+                let end = rest.find(['/', '?']);
+                tail.push_str(&rest[..end.unwrap_or(rest.len())]);
+                if end.is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    let Some(variable) = last else { return Ok(()) };
+    let host = tail.split(':').next().unwrap_or_default();
+    let domain = host.split_once('.').map_or("", |(_, domain)| domain);
+    if domain.is_empty() { Err(open_host(name, variable)) } else { Ok(()) }
+}
+
+fn open_host(name: &str, variable: &str) -> Wrong {
+    (
+        format!(
+            "the host of `{name}` ends in {{{variable}}}, so that whoever fills it would choose where secrets are sent"
+        ),
+        format!("end it in text, such as \"https://{{{variable}}}.example.com/token\""),
+    )
+}
+
+/// Where each `{variable}` of a good text stands, braces included.
+fn variables(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(open) = text[at..].find(['{', '}']).map(|open| at + open) {
+        let doubled = text[open + 1..].starts_with(&text[open..=open]);
+        match text[open..].find('}') {
+            _ if doubled => at = open + 2,
+            Some(length) => {
+                found.push(open..open + length + 1);
+                at = open + length + 1;
+            }
+            None => break,
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_https_or_of_this_machine() {
+        let check = |text: &str| check_url("token_url", text, Insecure::Refused).map_err(|(message, _)| message);
+        for good in [
+            "https://a.example/token",
+            "https://a.example:8443/token?x=1",
+            "https://{shop}.example/t/{tenant}",
+            "http://127.0.0.1:9/x",
+            "http://localhost/x",
+            "http://[::1]:8080/x",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "a.example/token",
+            "ftp://a/x",
+            "https://u:p@a/x",
+            "https://a.example/x#y",
+            "https://",
+            "https://a.example:0/x",
+            "https://a.example:{port}/x",
+            "https://a b/x",
+            "http://a.example/x",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+        assert!(check_url("token_url", "http://a.example/x", Insecure::Allowed).is_ok());
+    }
+
+    #[test]
+    fn a_host_never_ends_in_a_variable() {
+        let check = |text: &str| check_host("token_url", &Fill::parse(text).unwrap()).is_ok();
+        for good in [
+            "https://a.example/{tenant}",
+            "https://{shop}.example.com",
+            "https://{shop}.example.com/x",
+            "https://{a}-{b}.example.com:1/{c}",
+            "https://api.{region}.example.com/x",
+            "https://a.example?t={tenant}",
+        ] {
+            assert!(check(good), "{good}");
+        }
+        for bad in [
+            "https://{host}/x",
+            "https://{host}",
+            "https://api.{host}/x",
+            "https://api.{host}:1/x",
+            "https://{a}.{b}",
+            "https://{a}x/y",
+            "https://{a}./y",
+            "https://{a}?x",
+        ] {
+            assert!(!check(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_places_of_variables() {
+        let text = "{{x}}{a}-{b.c}}}";
+        let found: Vec<&str> = variables(text).into_iter().map(|at| &text[at]).collect();
+        assert_eq!(found, ["{a}", "{b.c}"]);
+    }
+}
