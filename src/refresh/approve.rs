@@ -9,7 +9,8 @@ use http::Uri;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
-use super::exchange::{self, Client, ExchangeError};
+use super::call::{self, Called};
+use super::scene::{Client, Filled, Scene, Secrets};
 use super::tokens::Tokens;
 use crate::config::model::TenantSource;
 use crate::secret::value::SecretBytes;
@@ -19,6 +20,8 @@ use crate::token::answer::{Class, Refusal};
 use crate::token::approve::{self, Callback, CallbackError, Decision};
 use crate::token::call::{Ask, CallError};
 use crate::token::grant::Per;
+use crate::token::machine::Outcome;
+use crate::token::record::TokenSet;
 use crate::token::{ConnectionKey, EventKind, OAuth, Record, machine};
 
 /// How long an approval may be finished where nobody says: a person signs in, looks, and asks a colleague.
@@ -73,14 +76,12 @@ pub enum ApproveError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// A secret of the credential is not there.
-    #[error("secret {secret} of credential {credential}: {reason}")]
+    #[error("credential {credential}: {why}")]
     Secret {
         /// The credential.
         credential: String,
-        /// The secret's name.
-        secret: String,
-        /// Why.
-        reason: String,
+        /// Which, and why.
+        why: String,
     },
     /// The browser brought something else than an approval.
     #[error(transparent)]
@@ -163,17 +164,6 @@ impl ApproveError {
     }
 }
 
-impl From<ExchangeError> for ApproveError {
-    fn from(error: ExchangeError) -> Self {
-        match error {
-            ExchangeError::Call(error) => Self::Call(error),
-            ExchangeError::Secret { credential, secret, reason } => Self::Secret { credential, secret, reason },
-            ExchangeError::Unanswered(detail) => Self::Unanswered(detail),
-            ExchangeError::Refused(refusal) => Self::Refused(refusal),
-        }
-    }
-}
-
 impl Tokens {
     /// Begins an approval that may be finished within `term`. Without a `redirect_url` the configured one is used.
     pub async fn begin_approval(
@@ -191,9 +181,12 @@ impl Tokens {
         let redirect_url = redirect_url.unwrap_or(&oauth.redirect_url);
         let captures = self.captures(&snapshot, key).await?;
         let (state, verifier) = (approve::state(&random()?), approve::verifier(&random()?));
-        let client = Client::of(&snapshot, &key.credential, &key.tenant, &captures)?;
-        let url =
-            client.with(|input| approve::authorize_url(input, &state, &approve::challenge(&verifier), redirect_url))?;
+        let scene = self.inner.scene.load_full();
+        let (client, filled) = (client_of(&scene, key)?, Filled::new(&key.tenant, captures));
+        let secrets = secrets_of(&scene, client, &filled)?;
+        let url = client.with_input(&secrets.value, &filled, |input| {
+            approve::authorize_url(input, &state, &approve::challenge(&verifier), redirect_url)
+        })?;
         let approval = Approval {
             state: approve::state_digest(&state),
             key: key.clone(),
@@ -235,20 +228,41 @@ impl Tokens {
             Decision::Denied { error, detail } => return Err(ApproveError::Denied { error, detail }),
         };
         let captures = self.captures(&snapshot, key).await?;
-        let client = Client::of(&snapshot, &key.credential, &key.tenant, &captures)?;
         let verifier = std::str::from_utf8(approval.verifier.expose()).unwrap_or_default();
         let ask = Ask::Code { code: &code, verifier, redirect_url: &approval.redirect_url };
         let now = self.now();
-        let tokens = exchange::tokens(self, &snapshot, &client, &ask, now).await?;
+        let tokens = self.exchange(key, captures.clone(), &ask).await?;
         let before = self.store().load(key).await?;
         let list: Vec<(&str, &str)> = captures.iter().map(|(name, value)| (&**name, &**value)).collect();
         let fresh = Record { tokens, ..machine::template(key.clone(), oauth, &list, now) };
         let (record, events) = machine::connected(before.as_ref(), fresh, oauth, now, part(random()?));
         let changed = events.iter().any(|event| event.kind == EventKind::ScopeChanged);
-        let mut stored = self.store().put(vec![record], Existing::Replace, events).await?;
+        let mut stored = self.store().put(vec![record], Existing::Replace, events.clone()).await?;
+        self.inner.told(&events);
         self.changed(key).await;
         let Some(record) = stored.pop() else { return Err(ApproveError::Spent) };
         Ok(Connected { record, scope: if changed { Scope::Changed } else { Scope::AsAsked } })
+    }
+
+    /// The token call of an approval; nothing is stored.
+    async fn exchange(
+        &self,
+        key: &ConnectionKey,
+        captures: BTreeMap<String, String>,
+        ask: &Ask<'_>,
+    ) -> Result<TokenSet, ApproveError> {
+        let scene = self.inner.scene.load_full();
+        let (client, filled) = (client_of(&scene, key)?, Filled::new(&key.tenant, captures));
+        let secrets = secrets_of(&scene, client, &filled)?;
+        let with = Called { scene: &scene, client, secrets: &secrets, filled: &filled, seed: None };
+        let answered = call::make(&self.inner, &with, ask, &TokenSet::default(), None).await;
+        match answered.outcome {
+            Outcome::Fresh(tokens) => Ok(*tokens),
+            Outcome::Refused(refusal) => Err(ApproveError::Refused(refusal)),
+            Outcome::Lost(reason) | Outcome::Unsent(reason) => {
+                Err(ApproveError::Unanswered(answered.words.unwrap_or_else(|| reason.as_str().to_owned())))
+            }
+        }
     }
 
     /// What the host of a route would capture for this connection: what its record knows, and the tenant, where a
@@ -276,6 +290,16 @@ pub fn captures_of(snapshot: &Snapshot, key: &ConnectionKey) -> BTreeMap<String,
         }
     }
     captures
+}
+
+fn client_of<'s>(scene: &'s Scene, key: &ConnectionKey) -> Result<&'s Client, ApproveError> {
+    let unknown = || ApproveError::UnknownCredential(key.credential.to_string());
+    scene.client(&key.credential).map(|client| &**client).ok_or_else(unknown)
+}
+
+fn secrets_of(scene: &Scene, client: &Client, filled: &Filled) -> Result<Secrets, ApproveError> {
+    let credential = || client.name.to_string();
+    scene.secrets(client, filled).map_err(|why| ApproveError::Secret { credential: credential(), why })
 }
 
 /// The `oauth2` part of a credential.

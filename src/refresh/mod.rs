@@ -4,7 +4,7 @@
 //!
 //! `tokens` is what they call; `table` what a request looks into; `attempt` the one task of a connection, with `call`
 //! (asking the platform) and `commit` (storing the answer); `background` what no request causes; `events` who is told.
-//! `approve` is a person's consent, `exchange` its one call. What follows from what is `token::machine`'s.
+//! `approve` is a person's consent. What follows from what is `token::machine`'s.
 
 pub mod approve;
 mod attempt;
@@ -13,7 +13,6 @@ mod call;
 mod commit;
 mod endpoints;
 mod events;
-mod exchange;
 mod health;
 mod inner;
 mod scene;

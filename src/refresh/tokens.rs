@@ -234,14 +234,9 @@ impl Tokens {
         self.inner.scene.load().snapshot.clone()
     }
 
-    /// The time of day.
+    /// The time of day by the clock of the store.
     pub fn now(&self) -> Timestamp {
-        self.inner.parts.clock.now()
-    }
-
-    /// What makes calls to platforms.
-    pub(super) fn outward(&self) -> &Outward {
-        &self.inner.parts.outward
+        self.inner.store_now()
     }
 
     /// Why the platform does not accept a credential's client, while it does not.

@@ -12,7 +12,7 @@ use crate::admin::connections::{
 };
 use crate::clock::Timestamp;
 use crate::refresh::approve::{self, ApproveError, Remedy, TERM, Tenants};
-use crate::refresh::{NoTokenKind, SteerError, Tokens};
+use crate::refresh::{NoToken, NoTokenKind, SteerError, Tokens};
 use crate::secret::value::SecretBytes;
 use crate::snapshot::Snapshot;
 use crate::store::{Filter, StoreError};
@@ -68,10 +68,8 @@ impl Steering {
     /// One connection; `now` is the store's time.
     pub fn view(&self, record: &Record, now: Timestamp) -> ConnectionView {
         let snapshot = self.tokens.snapshot();
-        let oauth = snapshot.credential(&record.key.credential).and_then(|_| {
-            let index = *snapshot.plan.credential_index.get(&*record.key.credential)?;
-            snapshot.plan.config.credentials[index].oauth.clone()
-        });
+        let place = snapshot.plan.credential_index.get(&*record.key.credential);
+        let oauth = place.and_then(|&place| snapshot.plan.config.credentials[place].oauth.as_deref());
         let usable = oauth.is_some_and(|oauth| machine::usable_until(record, &oauth.refresh, now).is_some());
         let tokens = &record.tokens;
         let print = |token: &Option<SecretBytes>| token.as_ref().map(|token| self.fingerprints.of(token));
@@ -156,6 +154,14 @@ impl Steering {
         approve::check_key(&self.tokens.snapshot(), &key).map_err(|error| of_approval(&error))?;
         tracing::info!(credential, tenant, "a refresh was asked for");
         let record = self.tokens.refresh_now(&key).await.map_err(|error| of_steering(&key, &error))?;
+        // The live token may be used on, and yet there is no new one.
+        if let Some(reason) = record.last_refresh.and_then(|last| last.failed) {
+            let none = match record.state {
+                State::Reauthorize | State::Revoked => NoToken::reauthorize(reason, record.detail),
+                State::Active | State::Degraded => NoToken::unavailable(reason, record.detail, 1),
+            };
+            return Err(of_steering(&key, &SteerError::NoToken(none)));
+        }
         let now = self.tokens.store().now().await.map_err(|error| of_store(&error))?;
         Ok(self.view(&record, now))
     }

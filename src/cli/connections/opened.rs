@@ -25,6 +25,11 @@ pub(in crate::cli) struct Opened {
 /// Opens it. No task runs behind it: every call does its one step.
 pub(in crate::cli) async fn open(global: &Global) -> anyhow::Result<Opened> {
     let config = source::config(global)?;
+    if config.credentials.iter().all(|credential| credential.oauth.is_none()) {
+        return Err(Ended::new(Exit::Bad, "no credential of the configuration has connections")
+            .with_hint("connections belong to credentials with oauth2 = { .. }; docs/CONNECTIONS.md begins with one")
+            .into());
+    }
     if config.state.url == StateUrl::Memory {
         return Err(Ended::new(
             Exit::Bad,
@@ -32,11 +37,6 @@ pub(in crate::cli) async fn open(global: &Global) -> anyhow::Result<Opened> {
         )
         .with_hint("ask its admin listener, or keep connections in \"sqlite:PATH\" or \"postgres://..\"")
         .into());
-    }
-    if config.credentials.iter().all(|credential| credential.oauth.is_none()) {
-        return Err(Ended::new(Exit::Bad, "no credential of the configuration has connections")
-            .with_hint("connections belong to credentials with oauth2 = { .. }; docs/CONNECTIONS.md begins with one")
-            .into());
     }
     let plan = Arc::new(Plan::new(Arc::new(config)));
     let read = source::secrets(&plan).map_err(|none| Ended::new(Exit::Bad, none.message).with_hint(none.hint))?;
