@@ -275,4 +275,3 @@ fn add_via(headers: &mut HeaderMap, line: &HeaderValue) {
         headers.append(VIA, line.clone());
     }
 }
-

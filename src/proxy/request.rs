@@ -32,7 +32,6 @@ use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};
 use crate::upstream::from_worker::FromWorker;
 use crate::upstream::lease::Answer;
-use crate::upstream::pool::Origin;
 
 const JOB: HeaderName = HeaderName::from_static("countersign-job");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
