@@ -54,8 +54,8 @@ def black_hole(stage):
     platform = Platform(stage.loop, 4, context=lib.server_context(bench.subfolder("pki"), stage.authority, hosts))
     hole = bench.serve(Hole())
     upstream = Upstream(bench, stage.loop, stage.authority, platform.account_of, "hole.example")
-    shop = Shop("hole", "https://{shop}.tokens.example/token", upstream, domain="hole.example", refresh='tls = { ca = "ca-crt" }, first = "1s"')
-    shop.wait, shop.timeout = "800ms", "700ms"
+    shop = Shop("hole", "https://{shop}.tokens.example/token", upstream, domain="hole.example")
+    shop.wait, shop.timeout, shop.more = "800ms", "700ms", 'tls           = { ca = "ca-crt" }'
     for tenant in ("good", "bad"):
         stage.seed(shop, tenant, platform.seed(tenant))
     proxy = stage.proxy("hole", stage.sqlite("hole"), [shop], f"""
