@@ -24,11 +24,12 @@ def checks(stage):
     for tenant in TENANTS:
         stage.seed(shop, tenant, platform.seed(tenant))
     bench.secrets(stage.secrets, state__outage=database.create("outage"))
-    platform.pause(before=30, after=70)
+    platform.pause(before=20, after=20)
     proxies = [stage.proxy(f"outage-{number}", {"secret": "state/outage"}, [shop]) for number in range(2)]
     workers = Workers(stage.loop, [proxy.port for proxy in proxies], [shop.host(tenant) for tenant in TENANTS], pace=0.1)
     time.sleep(2)
     # Cut while a call is under way, so that an answer comes when there is nowhere to store it.
+    platform.pause(before=0, after=1000)
     calls = len([e for e in platform.events() if e.get("event") == "call"])
     lib.wait_for("a token call", lambda: len([e for e in platform.events() if e.get("event") == "call"]) > calls)
     before = len(platform.grants())
@@ -36,6 +37,7 @@ def checks(stage):
     database.process.wait(30)
     time.sleep(GONE)
     kept = len(platform.grants()) - before
+    platform.pause(before=20, after=20)
     database.start()
     back = time.time()
     lib.wait_for("every connection to be refreshed again", lambda: all(
