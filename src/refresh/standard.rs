@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 const PREFIX: &[u8] = b"whsec_";
 
 /// The key of signatures.
-pub struct Key(hmac::Key);
+pub(super) struct Key(hmac::Key);
 
 /// A secret that is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("what follows whsec_ is not base64")]
-pub struct NotAKey;
+pub(super) struct NotAKey;
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -27,7 +27,7 @@ impl Key {
     ///
     /// # Errors
     /// `whsec_` with anything else behind it.
-    pub fn read(secret: &[u8]) -> Result<Self, NotAKey> {
+    pub(super) fn read(secret: &[u8]) -> Result<Self, NotAKey> {
         let key = match secret.strip_prefix(PREFIX) {
             Some(text) => Zeroizing::new(STANDARD.decode(text).map_err(|_| NotAKey)?),
             None => Zeroizing::new(secret.to_vec()),
@@ -36,7 +36,7 @@ impl Key {
     }
 
     /// The value of `webhook-signature` for the values of `webhook-id` and `webhook-timestamp` and a body.
-    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+    pub(super) fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(format!("{id}.{timestamp}.").as_bytes());
         context.update(body);

@@ -70,7 +70,7 @@ fn an_import_is_all_or_nothing_and_says_no_value() {
     let authority = Authority::start();
     let scratch = scratch(&authority, "");
     for (line, said) in [
-        (r#"{"credential":"shop","tenant":"m9","access_token":"canary"#, "line 2: not a JSON object"),
+        (r#"{"credential":"shop","tenant":"m9","access_token":"canary"#, "line 2: not JSON"),
         (
             r#"{"credential":"shop","access_token":"canary"}"#,
             "line 2: credential shop has a connection for each tenant",

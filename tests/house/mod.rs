@@ -18,6 +18,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("token", "template"),
     // Calls to platforms take the way that requests take.
     ("control", "upstream"),
+    // Requests look tokens up and wait for them.
+    ("proxy", "refresh"),
     ("reload", "proxy"),
     ("reload", "admin"),
     ("cli", "server"),

@@ -62,8 +62,11 @@ pub(super) enum Mistake {
     #[error("not UTF-8")]
     Utf8,
     /// No JSON.
-    #[error("not a JSON object (column {0})")]
+    #[error("not JSON (column {0})")]
     Json(usize),
+    /// JSON, and something else than an object.
+    #[error("not a JSON object")]
+    Shape,
     /// A member that is none.
     #[error("an unknown member; known are {MEMBERS}")]
     Member,
@@ -118,6 +121,7 @@ fn read_line(raw: &[u8], now: Timestamp) -> Result<(ConnectionKey, TokenSet), Mi
     // The library's own words would repeat what stands there.
     let members: Members = serde_json::from_str(text).map_err(|error| match error.to_string() {
         said if said.starts_with(TWICE) => Mistake::Twice,
+        said if said.starts_with(SHAPE) => Mistake::Shape,
         _ => Mistake::Json(error.column()),
     })?;
     members.take(now)
@@ -136,6 +140,7 @@ enum Part {
 struct Members(BTreeMap<String, Part>);
 
 const TWICE: &str = "a member stands twice";
+const SHAPE: &str = "no object";
 const TIME: &str = "a time such as \"2026-01-31T12:00:00Z\", or seconds since 1970";
 const TOKEN: &str = "a text of visible characters that is not empty and at most 64 KiB long";
 
@@ -143,7 +148,7 @@ impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Part::deserialize(deserializer)? {
             Part::Table(members) => Ok(Self(members)),
-            _ => Err(D::Error::custom("no object")),
+            _ => Err(D::Error::custom(SHAPE)),
         }
     }
 }

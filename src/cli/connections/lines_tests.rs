@@ -48,7 +48,7 @@ fn a_mistake_says_its_line_and_no_value() {
     let good = r#"{"credential":"c","tenant":"t","access_token":"x"}"#;
     for (line, found) in [
         (r#"{"credential":"c","access_token":"canary"#, Mistake::Json(40)),
-        (r#"["canary"]"#, Mistake::Json(10)),
+        (r#"["canary"]"#, Mistake::Shape),
         (r#"{"access_token":"canary"}"#, Mistake::Missing("credential")),
         (r#"{"credential":"c","access_token":"canary","canary":1}"#, Mistake::Member),
         (r#"{"credential":"c","access_token":"canary","access_token":"canary"}"#, Mistake::Twice),
