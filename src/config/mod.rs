@@ -28,6 +28,7 @@ mod oauth;
 mod oauth_check;
 mod oauth_parts;
 mod oauth_state;
+mod oauth_text;
 mod parts;
 mod reference;
 mod route;

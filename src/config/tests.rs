@@ -7,6 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::secret::name::NamePattern;
+use crate::sign::basic::PublicValue;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -246,4 +248,77 @@ proptest::proptest! {
         let damaged: String = first.into_iter().copied().chain(junk.chars()).chain(rest.into_iter().copied()).collect();
         survives(&damaged);
     }
+}
+
+#[test]
+fn what_an_oauth2_table_says_arrives() {
+    use crate::token::EventKind;
+    use crate::token::grant::{BodyForm, ClientAuth, Condition, ExpiresUnit, Grant, Insecure, Per};
+    use std::time::Duration;
+    let loaded = parse_file(&root().join("tests/config/good/oauth.toml"));
+    let config = loaded.config.unwrap();
+    assert_eq!(config.state.url, model::StateUrl::Sqlite("/etc/countersign/state/connections.db".into()));
+    assert_eq!(
+        config.state.keys.iter().map(|key| key.value.as_str()).collect::<Vec<_>>(),
+        ["state/key", "state/old-key"]
+    );
+    assert!(config.state.single);
+    let events = config.events.as_ref().unwrap();
+    assert_eq!((events.url.host(), events.timeout), (Some("backend.example.com"), Duration::from_secs(3)));
+    assert_eq!(events.types, [EventKind::Recovered, EventKind::Reauthorize, EventKind::Revoked, EventKind::Unhealthy]);
+    let shop = &config.credentials[1];
+    let oauth = shop.oauth.as_ref().unwrap();
+    assert_eq!((oauth.grant, oauth.client_auth, oauth.per), (Grant::RefreshToken, ClientAuth::Json, Per::Tenant));
+    assert_eq!(oauth.token_url.url.to_string(), "https://{shop}.example.com:8443/oauth/token?v={tenant}");
+    assert_eq!(oauth.scope, ["read", "write"]);
+    assert_eq!((oauth.request.body, &*oauth.request.rename[1].1), (BodyForm::Json, "authorized_code"));
+    assert_eq!(oauth.answer.refresh_token.as_deref(), Some("/refresh"));
+    assert_eq!(oauth.answer.expires_unit, Some(ExpiresUnit::Local(9 * 3600)));
+    assert_eq!(oauth.answer.ok, Some(Condition { pointer: "/code".into(), value: "0".into() }));
+    let prefixes: Vec<&str> = oauth.inject.iter().map(|inject| inject.prefix.as_str()).collect();
+    assert_eq!(prefixes, ["", "", ""]);
+    assert_eq!((oauth.refresh.at, oauth.refresh.parallel), (0.9, 4));
+    assert_eq!((oauth.refresh.before, oauth.refresh.first), (Duration::from_secs(60), Duration::from_millis(500)));
+    let needs: Vec<&str> = shop.signer.requirements().iter().map(|need| need.pattern.as_str()).collect();
+    assert_eq!(needs, ["shop/client-id", "shop/client-secret"]);
+    assert_eq!(&loaded.source.text[shop.secret_spans[1].clone()], "\"shop/client-secret\"");
+    let seed = shop.seed.as_ref().unwrap();
+    assert_eq!(&loaded.source.text[seed.secret_spans[0].clone()], "\"shop/{tenant}/refresh-token\"");
+    assert_eq!(shop.token_tls.as_ref().unwrap().server_name.as_deref(), Some("auth.example.com"));
+    let [plain, _, person, legacy, lab, key] = &config.credentials[..] else { panic!("six credentials") };
+    let plain = plain.oauth.as_ref().unwrap();
+    assert_eq!((plain.client_auth, &*plain.inject[0].prefix), (ClientAuth::Basic, "Bearer "));
+    assert_eq!(plain.redirect_url, "http://127.0.0.1:0/callback");
+    let person = person.oauth.as_ref().unwrap();
+    assert_eq!((person.per, &*person.inject[0].prefix), (Per::Credential, "Zoho-oauthtoken "));
+    assert_eq!(legacy.oauth.as_ref().unwrap().request.body, BodyForm::Query);
+    let lab = lab.oauth.as_ref().unwrap();
+    assert_eq!((lab.token_url.insecure, lab.refresh.at, lab.client_auth), (Insecure::Allowed, 0.1, ClientAuth::None));
+    assert!(key.oauth.is_none() && key.token_tls.is_none());
+}
+
+#[test]
+fn a_state_is_kept_in_a_file_only_where_it_would_be_missed() {
+    let url = |grant: &str, state: &str| {
+        let text = format!(
+            "{state}\n[credential.c.oauth2]\ngrant = \"{grant}\"\ntoken_url = \"https://a.example/t\"\nclient_id = \"a\"\n\
+             client_secret = {{ secret = \"c\" }}\n[[route]]\nname = \"r\"\nhost = \"r.example\"\ncredential = \"c\"\n"
+        );
+        let loaded = parse("proxy.toml", &text, Path::new("/etc/countersign"));
+        assert_eq!(printed(&loaded), "");
+        loaded.config.unwrap().state.url
+    };
+    let file = model::StateUrl::Sqlite("/var/lib/countersign/state.db".into());
+    assert_eq!(url("client_credentials", ""), model::StateUrl::Memory);
+    assert_eq!(url("client_credentials", "[state]\nkey = \"k\""), file);
+    assert_eq!(url("refresh_token", "[state]\nkey = \"k\""), file);
+    assert_eq!(url("refresh_token", "[state]\nurl = \"memory:\""), model::StateUrl::Memory);
+    let secret = NamePattern::parse("state/url").unwrap();
+    let named = "[state]\nkey = \"k\"\nurl = { secret = \"state/url\" }";
+    assert_eq!(url("refresh_token", named), model::StateUrl::Postgres(PublicValue::Secret(secret)));
+    let bare = "[state]\nkey = \"k\"\nurl = \"postgres://u@db.example/c\"";
+    assert_eq!(
+        url("refresh_token", bare),
+        model::StateUrl::Postgres(PublicValue::Literal("postgres://u@db.example/c".into()))
+    );
 }

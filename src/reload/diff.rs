@@ -270,6 +270,12 @@ mod tests {
             &with("at = 0.8", "postgres://db.example/state").replace("[credential", "key = \"state/key\"\n[credential"),
         );
         assert_eq!(crate::reload::restart::needed(&old, &elsewhere), ["state"]);
+        let without = config("tokens-none", "");
+        assert_eq!(crate::reload::restart::needed(&without, &old), ["state"]);
+        assert!(
+            crate::reload::restart::needed(&old, &without).is_empty()
+                && crate::reload::restart::needed(&old, &new).is_empty()
+        );
     }
 
     #[test]

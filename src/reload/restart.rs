@@ -11,7 +11,7 @@ pub(super) fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
     };
     let keeps = |config: &Config| config.credentials.iter().any(|credential| credential.oauth.is_some());
     // A store is opened once, by the process that has the first credential with tokens.
-    let store = keeps(new) && (!keeps(old) || old.state.url != new.state.url);
+    let state = old.state != new.state || (keeps(new) && !keeps(old));
     let differs = [
         (old.listen != new.listen, "listen"),
         (old.threads != new.threads, "runtime.threads"),
@@ -24,9 +24,8 @@ pub(super) fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
         (old.limits.head != new.limits.head, "limits.head"),
         (old.limits.headers != new.limits.headers, "limits.headers"),
         (old.intercept != new.intercept, "intercept"),
-        (old.state != new.state, "state"),
+        (state, "state"),
         (old.playground != new.playground, "playground.listen"),
-        (store, "state.url"),
         (own_ports(old) != own_ports(new), "route.listen"),
     ];
     differs.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| key).collect()

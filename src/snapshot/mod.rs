@@ -142,3 +142,7 @@ fn seeds(
     };
     plan.config.credentials.iter().map(of).collect()
 }
+
+#[cfg(test)]
+#[path = "seeds_tests.rs"]
+mod seeds_tests;

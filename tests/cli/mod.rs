@@ -3,6 +3,7 @@
 mod callers;
 mod check;
 mod explain;
+mod oauth;
 mod same;
 mod status;
 mod usage;
