@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::model::Route;
 use crate::observe::metrics::{CredentialNow, Metrics};
+use crate::secret::value::BadReason;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::health::Health;
 use crate::snapshot::identity::{Part, owner_of_credential, owner_of_route};
@@ -16,6 +17,9 @@ pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot)
         if !before.is_some_and(|before| Arc::ptr_eq(before, credential)) {
             credential_changes(metrics, before, credential);
         }
+    }
+    for seed in new.seeds.iter().flatten() {
+        bad_seeds(old.and_then(|old| old.seeds.iter().flatten().find(|other| other.name == seed.name)), seed);
     }
     let before: std::collections::HashMap<String, &Part> = old.into_iter().flat_map(all_parts).collect();
     // Of the first snapshot there is nothing to say of what is good.
@@ -129,6 +133,19 @@ fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new
                 tracing::info!(credential = %new.name, tenant = tenant(values), "secret is good again")
             }
             _ => {}
+        }
+    }
+}
+
+/// A seed that cannot be used is said once; one that is not there is nothing to say, and none has a health of its own.
+fn bad_seeds(old: Option<&Arc<CredentialState>>, new: &CredentialState) {
+    for (values, instance) in new.instances() {
+        let was = old.and_then(|old| old.by_values(values)).and_then(|before| before.bad.as_deref());
+        let Some((secret, reason)) = instance.bad.as_deref().filter(|bad| bad.1 != BadReason::Missing) else {
+            continue;
+        };
+        if was != instance.bad.as_deref() {
+            tracing::warn!(credential = %new.name, tenant = tenant(values), secret = %secret, reason = %reason, "the first refresh token cannot be used");
         }
     }
 }

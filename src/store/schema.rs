@@ -82,7 +82,8 @@ CREATE INDEX countersign_approvals_end ON countersign_approvals (ends_at);
 
 const EXISTS: Sql = Sql::Each {
     sqlite: "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'countersign_meta'",
-    postgres: "SELECT CAST(count(*) AS BIGINT) FROM (SELECT to_regclass('countersign_meta') AS found) AS it WHERE found IS NOT NULL",
+    // Not `to_regclass`: it asks no table, so that it answers from what this session saw before it waited for the lock.
+    postgres: "SELECT CAST(count(*) AS BIGINT) FROM pg_catalog.pg_class WHERE relname = 'countersign_meta' AND pg_catalog.pg_table_is_visible(oid)",
 };
 /// Ends with the transaction, so that PgBouncer may stand between. The number is ours alone by being odd.
 const LOCK: Sql = Sql::Each {

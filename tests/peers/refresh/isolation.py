@@ -19,8 +19,10 @@ from .stage import Shop, Upstream, Workers
 
 SEED = int(os.environ.get("COUNTERSIGN_SEED", str(random.SystemRandom().getrandbits(32))))
 TENANTS = 1000
-SECONDS = 10
+LIFE = 26  # seconds: those that came first are refreshed again while the last ones come
+SECONDS = 5  # after everybody was served once
 REVOKED = 20
+PAUSE = 0.5  # seconds between revocations
 TAKEN = 0.5  # seconds after which a revoked connection's token is used by nobody in this process
 
 
@@ -54,8 +56,8 @@ def black_hole(stage):
     platform = Platform(stage.loop, 4, context=lib.server_context(bench.subfolder("pki"), stage.authority, hosts))
     hole = bench.serve(Hole())
     upstream = Upstream(bench, stage.loop, stage.authority, platform.account_of, "hole.example")
-    shop = Shop("hole", "https://{shop}.tokens.example/token", upstream, domain="hole.example", refresh='tls = { ca = "ca-crt" }, first = "1s"')
-    shop.wait, shop.timeout = "800ms", "700ms"
+    shop = Shop("hole", "https://{shop}.tokens.example/token", upstream, domain="hole.example")
+    shop.wait, shop.timeout, shop.more = "800ms", "700ms", 'tls           = { ca = "ca-crt" }'
     for tenant in ("good", "bad"):
         stage.seed(shop, tenant, platform.seed(tenant))
     proxy = stage.proxy("hole", stage.sqlite("hole"), [shop], f"""
@@ -71,12 +73,12 @@ def black_hole(stage):
         time.sleep(seconds)
         workers.stop()
         return workers
-    alone = measure(4)
+    alone = measure(3)
     trouble = Workers(stage.loop, [proxy.port] * 60, [bad], pace=0.05)
-    beside = measure(5)
+    beside = measure(4)
     trouble.stop()
     report.check("the good merchant is served all along", not alone.failed and not beside.failed and beside.answers, (alone.failed + beside.failed)[:3])
-    report.check("its tokens were refreshed meanwhile", platform.granted["good"] >= 3, platform.granted)
+    report.check("its tokens were refreshed meanwhile", platform.granted["good"] >= 2, platform.granted)
     statuses = collections.Counter((a.status, a.fields.get("countersign-error"), a.problem.get("reason")) for _, a in trouble.answers)
     report.check("the other one's workers are told that there is no token", set(statuses) == {(503, "token_unavailable", "timeout")}, statuses)
     one, two = ([answer.took for _, answer in workers.answers] for workers in (alone, beside))
@@ -89,10 +91,10 @@ def black_hole(stage):
 
 
 class Turmoil:
-    """Reloads and revocations, in threads of their own, until told to stop."""
+    """Reloads and revocations of who was served, in threads of their own, until told to stop."""
 
-    def __init__(self, proxy, shop, chance, token):
-        self.proxy, self.shop, self.chance, self.token = proxy, shop, chance, token
+    def __init__(self, proxy, shop, served, token):
+        self.proxy, self.shop, self.served, self.chance, self.token = proxy, shop, served, random.Random(SEED), token
         self.over, self.reloads, self.revoked, self.failed = threading.Event(), 0, {}, []
         self.threads = [threading.Thread(target=self.reload), threading.Thread(target=self.revoke)]
         for thread in self.threads:
@@ -107,15 +109,14 @@ class Turmoil:
             path.with_suffix(".new").rename(path)
 
     def revoke(self):
-        for number in self.chance.sample(range(TENANTS), REVOKED):
-            if self.over.wait(SECONDS / REVOKED * 0.8):
-                return
-            tenant = f"m{number}"
+        while len(self.revoked) < REVOKED and not self.over.wait(PAUSE):
+            tenant = self.chance.choice(sorted(set(self.served) - set(self.revoked)) or ["nobody"])
+            if tenant == "nobody":
+                continue
             status, _, body = lib.ask(("127.0.0.1", self.proxy.admin), f"/api/connections/{self.shop.name}/{tenant}/revoke", "POST",
                                       {"Authorization": f"Bearer {self.token}"})
-            if status == 200:
-                self.revoked[tenant] = time.monotonic()
-            elif status != 404:  # not in use yet
+            self.revoked[tenant] = time.monotonic()
+            if status != 200:
                 self.failed.append((tenant, status, body[:300]))
 
     def stop(self):
@@ -125,16 +126,19 @@ class Turmoil:
 
 
 async def crowd(port, hosts, seconds, lanes):
-    """Requests for random hosts over `lanes` connections."""
-    end, answers, broken = time.monotonic() + seconds, [], []
+    """Requests over `lanes` connections: for each host one, then for random ones so many seconds."""
+    answers, broken, ends = [], [], []
 
     async def lane(number):
-        chance = random.Random(SEED + number)
-        # At first everybody once.
-        todo = hosts[number::lanes]
+        chance, todo = random.Random(SEED + number), hosts[number::lanes]
         streams = await asyncio.open_connection("127.0.0.1", port)
-        while todo or time.monotonic() < end:
-            host = todo.pop() if todo else chance.choice(hosts)
+        while todo or len(ends) < lanes or time.monotonic() < max(ends) + seconds:
+            if todo:
+                host = todo.pop()
+                if not todo:
+                    ends.append(time.monotonic())
+            else:
+                host = chance.choice(hosts)
             try:
                 answers.append((host, await scene.ask(streams, host)))
             except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
@@ -148,7 +152,7 @@ async def crowd(port, hosts, seconds, lanes):
 def canaries(stage):
     bench, report = stage.bench, stage.report
     report.note(f"COUNTERSIGN_SEED={SEED}")
-    platform = Platform(stage.loop, 12)
+    platform = Platform(stage.loop, LIFE)
     upstream = Upstream(bench, stage.loop, stage.authority, platform.account_of, "crowd.example")
     shop = Shop("crowd", platform.url, upstream, domain="crowd.example")
     tenants = [f"m{number}" for number in range(TENANTS)]
@@ -156,7 +160,7 @@ def canaries(stage):
         stage.seed(shop, tenant, platform.seed(tenant))
     bench.secrets(stage.secrets, admin__token="an-admin-token-of-the-checks")
     proxy = stage.proxy("crowd", stage.sqlite("crowd"), [shop], '\n[admin]\ntoken = "admin/token"\n')
-    turmoil = Turmoil(proxy, shop, random.Random(SEED), "an-admin-token-of-the-checks")
+    turmoil = Turmoil(proxy, shop, upstream.served, "an-admin-token-of-the-checks")
     answers, broken = stage.loop.run(crowd(proxy.port, [shop.host(tenant) for tenant in tenants], SECONDS, 64))
     turmoil.stop()
     mixed = [(host, answer) for host, answer in answers if answer.status == 200 and answer.body.decode() != host.split(".")[0]]

@@ -33,6 +33,7 @@ client_id     = "countersign/test"
 client_secret = {{ secret = "{secret}" }}
 refresh_token = {{ secret = "{name}/{{tenant}}/refresh-token" }}
 refresh       = {{ timeout = "{timeout}", wait = "{wait}", parallel = 64, {refresh} }}
+{more}
 """
 ROUTE = """
 [[route]]
@@ -191,11 +192,12 @@ class Shop:
 
     def __init__(self, name, token, upstream, refresh="", domain="shops.example"):
         self.name, self.token, self.upstream, self.refresh, self.domain = name, token, upstream, refresh, domain
-        self.timeout, self.wait, self.secret = "5s", "15s", "shop/client-secret"
+        # `more`: further keys of the credential.
+        self.timeout, self.wait, self.secret, self.more = "5s", "15s", "shop/client-secret", ""
 
     def text(self):
         return CREDENTIAL.format(name=self.name, token=self.token, refresh=self.refresh or 'first = "1s"', timeout=self.timeout, wait=self.wait,
-                                 secret=self.secret) + ROUTE.format(name=self.name, domain=self.domain, port=self.upstream.port)
+                                 secret=self.secret, more=self.more) + ROUTE.format(name=self.name, domain=self.domain, port=self.upstream.port)
 
     def host(self, tenant):
         return f"{tenant}.{self.domain}"
