@@ -142,7 +142,7 @@ pub enum Command {
     Connect(ConnectArgs),
     /// See and steer the tokens of merchants
     ///
-    /// Works on the store that [state] of the configuration names, with or without a running proxy. Tokens are
+    /// Works on the store that the configuration names, with or without a running proxy. Tokens are
     /// shown by fingerprints: the same 8 digits are the same token.
     #[command(after_long_help = exit::HELP)]
     Connections(ConnectionsArgs),

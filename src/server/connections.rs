@@ -1,4 +1,4 @@
-//! Connections as people and programs see them, and what they ask for: the shell's side of [`admin::Connections`], over
+//! Connections as people and programs see them, and what they ask for: the shell's side of [`crate::admin::Connections`], over
 //! the store and the tokens. The running proxy answers its admin listener with it, the command line itself.
 
 use std::sync::Arc;

@@ -18,6 +18,7 @@ use crate::secret::value::{BadReason, SecretBytes};
 use crate::sign::basic::PublicValue;
 use crate::sign::material::{Kind, Material};
 use crate::snapshot::Snapshot;
+use crate::store::place::{self, PlaceRefused, Rotation, Surroundings};
 use crate::store::{self, Place, Store, StoreError};
 
 /// An open store.
@@ -50,6 +51,14 @@ pub enum StateError {
         /// Why.
         error: StoreError,
     },
+    /// The place does not fit a grant whose tokens it would keep.
+    #[error("credential {credential}: {why}")]
+    Unfit {
+        /// Whose tokens.
+        credential: String,
+        /// Why.
+        why: PlaceRefused,
+    },
     /// The system gives no randomness.
     #[error("the system gives no random bytes")]
     Random,
@@ -75,6 +84,7 @@ pub async fn open(config: &Config, set: &SecretSet, clock: SharedClock) -> Resul
         StateUrl::Postgres(PublicValue::Literal(url)) => Place::Postgres(SecretBytes::copy_of(url.as_bytes())),
         StateUrl::Postgres(PublicValue::Secret(name)) => Place::Postgres(text(set, name, "url")?),
     };
+    fits(config, &place, surroundings())?;
     let fingerprints = match keys.first() {
         Some(key) => Fingerprints::keyed(key.expose()),
         None => Fingerprints::keyed(&random()?),
@@ -82,6 +92,27 @@ pub async fn open(config: &Config, set: &SecretSet, clock: SharedClock) -> Resul
     let of_place = |error| StateError::Store { place: place.to_string(), error };
     let store = store::open(&place, keys, clock).await.map_err(of_place)?;
     Ok(Kept { store, fingerprints })
+}
+
+/// Whether the place keeps what rotates: refresh tokens that a person approved once.
+fn fits(config: &Config, place: &Place, surroundings: Surroundings) -> Result<(), StateError> {
+    let sharing = if config.state.single { place::Sharing::Single } else { place::Sharing::Unknown };
+    for credential in &config.credentials {
+        let Some(oauth) = &credential.oauth else { continue };
+        let rotation = if oauth.grant.needs_consent() { Rotation::Possible } else { Rotation::Never };
+        let unfit = |why| StateError::Unfit { credential: credential.name.clone(), why };
+        place::check_place(place, surroundings, rotation, sharing).map_err(unfit)?;
+    }
+    Ok(())
+}
+
+/// Every pod has this variable (Kubernetes, "Discovering services").
+#[allow(clippy::disallowed_methods)] // where this process runs is no setting of ours
+fn surroundings() -> Surroundings {
+    match std::env::var_os("KUBERNETES_SERVICE_HOST") {
+        Some(_) => Surroundings::Kubernetes,
+        None => Surroundings::Other,
+    }
 }
 
 /// The keys of a new generation of secrets. Bad ones leave those in use that there were.

@@ -147,7 +147,7 @@ pub struct StateArgs {
 /// What is done with the store.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum StateVerb {
-    /// Seal every stored token anew with the first key of [state] key
+    /// Seal every stored token anew with the first of the configured state keys
     ///
     /// After a new key was put first: once this has run everywhere, the old one can be taken off the list.
     #[command(after_long_help = exit::HELP)]
