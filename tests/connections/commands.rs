@@ -205,3 +205,23 @@ fn what_has_no_store_to_work_on_is_said() {
     assert_eq!(ran.status, 1, "{ran:?}");
     assert!(ran.err.contains("no credential of the configuration has connections"), "{ran:?}");
 }
+
+#[test]
+fn a_grant_that_may_rotate_is_not_kept_in_sqlite_inside_kubernetes() {
+    let authority = Authority::start();
+    let scratch = scratch(&authority, "");
+    let list = |config: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.args(["-c", config, "connections", "list"]).current_dir(scratch.path(".")).env_clear();
+        command.env("KUBERNETES_SERVICE_HOST", "10.0.0.1").output().unwrap()
+    };
+    let refused = list("proxy.toml");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("SQLite inside Kubernetes") && said.contains("[state] single = true"), "{said}");
+    let text = std::fs::read_to_string(scratch.path("proxy.toml")).unwrap();
+    let single = text.replacen("[state]\n", "[state]\nsingle = true\n", 1);
+    assert_ne!(single, text);
+    std::fs::write(scratch.path("single.toml"), single).unwrap();
+    assert_eq!(list("single.toml").status.code(), Some(0));
+}
