@@ -23,9 +23,9 @@ use crate::secret::wanted::Wanted;
 use crate::secret::watch::Mode;
 use crate::snapshot::authority::AuthorityState;
 use crate::snapshot::plan::Plan;
-use crate::snapshot::{Moment, Snapshot};
+use crate::snapshot::{FingerprintKey, Moment, Snapshot};
 
-pub use report::names_of_route;
+pub use report::{credentials_now, names_of_route};
 
 /// While a certificate waits for its beginning, the clock is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub struct Reloader {
     proxy: Arc<Proxy>,
     path: PathBuf,
     overrides: Overrides,
-    moment_key: [u8; 32],
+    moment_key: FingerprintKey,
     /// The mark of the text of `proxy.toml` that was judged last.
     judged: u64,
 }
@@ -74,7 +74,7 @@ pub fn wanted(plan: &Plan) -> Wanted {
 
 impl Reloader {
     /// For the proxy that runs `path`.
-    pub fn new(proxy: Arc<Proxy>, path: PathBuf, overrides: Overrides, fingerprint_key: [u8; 32]) -> Self {
+    pub fn new(proxy: Arc<Proxy>, path: PathBuf, overrides: Overrides, fingerprint_key: FingerprintKey) -> Self {
         let judged = proxy.live.load().snapshot.plan.config.mark;
         Self { proxy, path, overrides, moment_key: fingerprint_key, judged }
     }
@@ -138,14 +138,15 @@ impl Reloader {
     }
 
     fn apply(&self, plan: Arc<Plan>, set: &SecretSet, live: &Live) {
-        let moment = Moment { now: self.proxy.clock.now(), fingerprint_key: self.moment_key };
-        let snapshot = Arc::new(Snapshot::compile(plan, set, Some(&live.snapshot), moment));
+        let moment = Moment { now: self.proxy.clock.now(), fingerprint_key: self.moment_key.clone() };
+        let snapshot = Arc::new(Snapshot::compile(plan, set, Some(&live.snapshot), &moment));
         let next = Arc::new(Live::new(snapshot.clone(), Some(live), &self.proxy.metrics));
+        // Before the swap: no request that sees the new identity can be earlier than the end of the old one.
+        retire(&live.snapshot, &snapshot);
         self.proxy.live.store(next);
         if let Some(tokens) = &self.proxy.tokens {
             tokens.update(snapshot.clone());
         }
-        retire(&live.snapshot, &snapshot);
         self.proxy.pool.sweep();
         report::changes(&self.proxy.metrics, Some(&live.snapshot), &snapshot);
     }
@@ -164,7 +165,7 @@ fn retire(old: &Snapshot, new: &Snapshot) {
 }
 
 /// Makes the first snapshot; `made` is the CA of interception where it does not come from the secrets.
-pub fn first(plan: Arc<Plan>, set: &SecretSet, made: Option<Arc<AuthorityState>>, moment: Moment) -> Arc<Snapshot> {
+pub fn first(plan: Arc<Plan>, set: &SecretSet, made: Option<Arc<AuthorityState>>, moment: &Moment) -> Arc<Snapshot> {
     let first = Snapshot::compile(plan, set, None, moment);
     Arc::new(Snapshot { authority: made.or(first.authority), ..first })
 }

@@ -82,8 +82,8 @@ struct Back {
 
 async fn way_back(opened: &Opened, credential: &str) -> anyhow::Result<Back> {
     let config = &opened.snapshot.plan.config;
-    let index = opened.snapshot.plan.credential_index.get(credential);
-    let oauth = index.and_then(|&index| config.credentials[index].oauth.as_deref());
+    let index = opened.snapshot.plan.credential_index(credential);
+    let oauth = index.and_then(|index| config.credentials[index].oauth.as_deref());
     let Some(oauth) = oauth else {
         return Err(Ended::new(Exit::Bad, format!("there is no oauth2 credential \"{credential}\"")).into());
     };

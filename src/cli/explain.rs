@@ -124,8 +124,8 @@ fn tokens(snapshot: &Snapshot, route: usize) -> Vec<Obtained> {
     let credentials = snapshot.plan.config.routes[route].credentials.iter();
     let named = credentials.filter_map(|&credential| {
         let Signer::Token(token) = &*snapshot.credentials[credential].signer else { return None };
-        let text = |part: &Box<str>| Material::Text(SecretBytes::copy_of(format!("[{part}]").as_bytes()));
-        let value = Value::of_token(token.parts().iter().map(text).collect(), now, 0);
+        let text = |part: &str| Material::Text(SecretBytes::copy_of(format!("[{part}]").as_bytes()));
+        let value = Value::of_token(token.parts().iter().map(|part| text(part)).collect(), now, 0);
         let instance = Arc::new(Instance::of_token(Arc::new(value)));
         Some(Obtained { credential, token: Arc::new(Token::shown(instance)) })
     });

@@ -19,7 +19,7 @@ use crate::secret::name::NamePattern;
 use crate::secret::set::SecretSet;
 use crate::secret::wanted::Wanted;
 use crate::snapshot::plan::Plan;
-use crate::snapshot::{Moment, Snapshot};
+use crate::snapshot::{FingerprintKey, Moment, Snapshot};
 
 /// The configuration, or its mistakes on standard error.
 pub(super) fn config(global: &Global) -> anyhow::Result<Config> {
@@ -84,8 +84,8 @@ pub(super) fn made_at_first_start(config: &Config, name: &str) -> bool {
 /// What requests would see now.
 pub(super) fn snapshot(plan: Arc<Plan>, set: &SecretSet) -> Snapshot {
     // Fingerprints are not shown by these commands, so that their key does not matter.
-    let moment = Moment { now: SystemClock.now(), fingerprint_key: [0; 32] };
-    Snapshot::compile(plan, set, None, moment)
+    let moment = Moment { now: SystemClock.now(), fingerprint_key: FingerprintKey::new(&[0; 32]) };
+    Snapshot::compile(plan, set, None, &moment)
 }
 
 fn no_directory(dir: &Path, error: &io::Error) -> NoDirectory {

@@ -235,13 +235,14 @@ pub(super) fn kinds(
     trust: &Trust,
     mistakes: &Mistakes,
 ) {
-    let mut text: HashMap<&str, String> = HashMap::new();
-    text.extend(admin.token.iter().map(|token| (token.value.as_str(), "[admin] token".to_owned())));
+    // By whom a text is used; `None` is the admin listener.
+    let mut text: HashMap<&str, Option<&str>> = HashMap::with_capacity(credentials.len());
+    text.extend(admin.token.iter().map(|token| (token.value.as_str(), None)));
     for credential in credentials.iter().filter_map(|c| c.made.as_ref()).chain(egress) {
-        let owner = format!("credential `{}`", credential.name);
+        let owner = Some(credential.name.as_str());
         let seed = credential.seed.iter().flat_map(|seed| seed.signer.requirements());
         let needs = credential.signer.requirements().iter().chain(seed);
-        text.extend(needs.map(|need| (need.pattern.as_str(), owner.clone())));
+        text.extend(needs.map(|need| (need.pattern.as_str(), owner)));
     }
     let of_routes = routes.iter().filter_map(|r| r.made.as_ref()).map(|route| &route.tls);
     let of_tokens = credentials.iter().filter_map(|c| c.made.as_ref()?.token_tls.as_ref());
@@ -252,6 +253,7 @@ pub(super) fn kinds(
     let roots: &[Spanned<NamePattern>] = if let Trust::Secrets(names) = trust { names } else { &[] };
     for name in of_tls.chain(roots) {
         let Some(owner) = text.get(name.value.as_str()) else { continue };
+        let owner = owner.map_or("[admin] token".to_owned(), |name| format!("credential `{name}`"));
         let message = format!("the secret \"{}\" is a key or certificate here and a text in {owner}", name.value);
         mistakes.hinted(name.span.clone(), message, "keep them in two files; kinds of secrets do not mix");
     }

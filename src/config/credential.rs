@@ -11,9 +11,9 @@ use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;
 use super::model::{Credential, Span, Spanned};
+use super::oauth;
 use super::schema::Kind;
 use super::units::nearest;
-use super::{oauth, oauth_text};
 use crate::secret::name::NamePattern;
 use crate::sign::api_key::ApiKey;
 use crate::sign::basic::{Basic, PublicValue};
@@ -144,7 +144,7 @@ fn with_tokens(
     name: &Spanned<&str>,
     holes: &mut Vec<Spanned<Hole>>,
 ) -> Option<Credential> {
-    let made = oauth::oauth2(&mut oauth_text::Reader { fields, text, holes })?;
+    let made = oauth::oauth2(&mut oauth::Reader { fields, text, holes })?;
     let secret_spans = secret_spans(&made.signer, &made.places, text, &name.span);
     let plain = Credential::plain(name.value.to_owned(), name.span.clone(), made.signer, secret_spans);
     Some(Credential {
@@ -225,7 +225,7 @@ fn api_key(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     }
     let secret = secret?;
     let places = Places::from([(Place::Secret, secret.span)]);
-    Some((Signer::ApiKey(ApiKey::new(secret.value, slot?, prefix.value.to_owned())), places))
+    Some((Signer::ApiKey(Box::new(ApiKey::new(secret.value, slot?, prefix.value.to_owned()))), places))
 }
 
 pub(super) fn slot(place: &str, text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Slot> {
@@ -314,7 +314,7 @@ fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     };
     let password = fields.secret_only("password")?;
     places.insert(Place::Password, password.span);
-    Some((Signer::Basic(Basic::new(username?, password.value)), places))
+    Some((Signer::Basic(Box::new(Basic::new(username?, password.value))), places))
 }
 
 /// The `username` and `password` of a table that is no credential by itself, where it has them.
@@ -347,6 +347,10 @@ pub(super) fn of_proxy(fields: &Fields<'_, '_>, name: &str, text: &str) -> Optio
 fn secret_spans(signer: &Signer, places: &Places, text: &str, fallback: &Span) -> Vec<Span> {
     let span = |place: &Place, pattern: &NamePattern| {
         let whole = places.get(place).cloned().unwrap_or_else(|| fallback.clone());
+        // A key of its own, in which nothing is to be looked for.
+        if matches!(place, Place::Secret | Place::Username | Place::Password) && places.contains_key(place) {
+            return whole;
+        }
         let needle = format!("secret:{pattern}");
         let inner = text.get(whole.clone()).and_then(|raw| raw.find(&needle));
         match inner {

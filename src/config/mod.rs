@@ -28,8 +28,9 @@ mod oauth;
 mod oauth_check;
 mod oauth_parts;
 mod oauth_state;
-mod oauth_text;
+mod oauth_url;
 mod parts;
+mod plain;
 mod reference;
 mod route;
 mod route_callers;
@@ -147,7 +148,7 @@ fn read(
     let around =
         route::Around { folder, allow_remote: listen.allow_remote, credentials: &by_name, clients: &clients_by_name };
     let routes = match parts {
-        None => route::routes(&root, &around, &mut taken, &mut route::Shared::new(&around)),
+        None => route::routes(&root, &around, &mut taken, &mut route::Shared::new(&around, route::Places::Each)),
         Some(parts) => parts.routes(&around, &mut taken)?,
     };
     let playground = sections::playground(&root.table("playground"), &mut taken);
@@ -188,12 +189,15 @@ fn read(
         dns,
         egress,
         playground,
-        credentials: credentials
-            .into_iter()
-            .map(|c| c.made)
-            .chain(egress_credential.map(Some))
-            .collect::<Option<_>>()?,
+        credentials: made(credentials.into_iter().map(|c| c.made).chain(egress_credential.map(Some)))?,
         clients: clients.into_iter().map(|c| c.made).collect::<Option<_>>()?,
-        routes: routes.into_iter().map(|r| r.made).collect::<Option<_>>()?,
+        routes: made(routes.into_iter().map(|r| r.made))?,
     })
+}
+
+/// All of them, where each could be made; without the room that a collection keeps of what it was made of.
+fn made<T>(all: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let mut all: Vec<T> = all.collect::<Option<_>>()?;
+    all.shrink_to_fit();
+    Some(all)
 }

@@ -9,13 +9,14 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
+use memchr::memmem;
 use toml::de::DeTable;
 
 use super::fields::{Fields, Mistakes};
 use super::model::Config;
 use super::route::Around;
 use super::sections::Taken;
-use super::{credential, keys, route, source};
+use super::{credential, keys, plain, route, source};
 
 /// Bytes from which on a file is read in parts.
 pub(super) const FROM: usize = 64 * 1024;
@@ -62,7 +63,7 @@ impl<'i> Parts<'i> {
         let mut parts = Self { text, credentials: Vec::new(), routes: Vec::new() };
         let mut rest = String::new();
         let (mut kind, mut begin, mut credential) = (Kind::Other, 0, "");
-        let tables = text.match_indices("\n[").map(|(at, _)| at + 1);
+        let tables = memmem::find_iter(text.as_bytes(), "\n[").map(|at| at + 1);
         for at in std::iter::once(0).filter(|_| text.starts_with('[')).chain(tables) {
             let line = &text[at..];
             let next = Kind::of(line);
@@ -123,7 +124,7 @@ impl<'i> Parts<'i> {
     /// their own: a start waits for this more than for anything else.
     pub(super) fn routes(&self, around: &Around<'_>, taken: &mut Taken) -> Option<Vec<route::Declared>> {
         let (first, second) = self.routes.split_at(self.routes.len() / 2);
-        let mut all = Vec::with_capacity(self.text.matches(ROUTE).count());
+        let mut all = Vec::with_capacity(memmem::find_iter(self.text.as_bytes(), ROUTE).count());
         let rest = std::thread::scope(|scope| {
             let other = std::thread::Builder::new()
                 .name("configuration".to_owned())
@@ -150,8 +151,9 @@ impl<'i> Parts<'i> {
         taken: &mut Taken,
     ) -> Option<()> {
         let mistakes = Mistakes::default();
-        let mut shared = route::Shared::new(around);
+        let mut shared = route::Shared::new(around, route::Places::First(0));
         parts.iter().try_for_each(|part| {
+            shared.moved(route::Places::First(part.start));
             self.part(part, "route", &mistakes, |root, _| {
                 let first = all.len();
                 all.append(&mut route::routes(root, around, taken, &mut shared));
@@ -169,13 +171,18 @@ impl<'i> Parts<'i> {
         read: impl FnOnce(&Fields<'_, '_>, &str),
     ) -> Option<()> {
         let text = &self.text[part.clone()];
-        let (table, problems) = DeTable::parse_recoverable(text);
-        let table = table.get_ref();
-        if !problems.is_empty() || table.len() != 1 || !table.contains_key(key) {
+        let table = match plain::tree(text) {
+            Some(table) => table,
+            None => {
+                let (table, problems) = DeTable::parse_recoverable(text);
+                problems.is_empty().then(|| table.into_inner())?
+            }
+        };
+        if table.len() != 1 || !table.contains_key(key) {
             return None;
         }
-        source::mask_literals(table, mistakes);
-        read(&Fields::open(table, 0..0, &keys::ROOT, mistakes), text);
+        source::mask_literals(&table, mistakes);
+        read(&Fields::open(&table, 0..0, &keys::ROOT, mistakes), text);
         mistakes.is_empty().then_some(())
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use toml::de::DeValue;
 
@@ -13,7 +12,7 @@ use super::fields::{Fields, Mistakes};
 use super::keys_route::ROUTE;
 use super::model::{Route, Span, Spanned, Upstream};
 use super::route_callers::Callers;
-pub(super) use super::route_settings::Shared;
+pub(super) use super::route_settings::{Places, Shared};
 use super::sections::Taken;
 use super::units::{self, nearest};
 use crate::route::host::HostPattern;
@@ -44,17 +43,11 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// Moves every place by as much as the text that it is in stands behind the beginning of the file.
+    /// Moves every place by as much as the text that it is in stands behind the beginning of the file; [`Shared`] moves
+    /// those of the settings.
     pub(super) fn shift(&mut self, by: usize) {
         if let Some(route) = &mut self.made {
             shift(&mut route.span, by);
-            // Names of secrets have places, so these settings are no other route's.
-            let named = [&route.tls.client_cert, &route.tls.client_key, &route.tls.ca].into_iter().any(Option::is_some);
-            if named {
-                let tls = &mut Arc::make_mut(&mut route.settings).tls;
-                let names = [&mut tls.client_cert, &mut tls.client_key, &mut tls.ca].into_iter().flatten();
-                names.for_each(|name| shift(&mut name.span, by));
-            }
         }
         let places = [&mut self.name_span, &mut self.prefix_span, &mut self.callers.tenant_span];
         places.into_iter().chain(&mut self.credential_spans).for_each(|span| shift(span, by));

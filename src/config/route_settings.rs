@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::credential::shift;
 use super::fields::{Fields, Mistakes};
 use super::keys_route::ROUTE;
 use super::model::{ListenAddr, RouteLimits, RouteTls, Settings, Spanned, Timeouts, TlsVersion, Upstream};
@@ -24,15 +25,31 @@ const RECENT: usize = 8;
 pub(super) struct Shared {
     recent: Vec<Arc<Settings>>,
     next: usize,
+    places: Places,
+}
+
+/// What becomes of the places at which settings name secrets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Places {
+    /// Mistakes are said of them: routes that name them in different places share nothing.
+    Each,
+    /// Of a file without a mistake, those of the first route that says so are enough. The text that is read stands so
+    /// many bytes behind the beginning of the file.
+    First(usize),
 }
 
 impl Shared {
     /// Knows the defaults alone.
-    pub(super) fn new(around: &Around<'_>) -> Self {
+    pub(super) fn new(around: &Around<'_>, places: Places) -> Self {
         let nothing = Mistakes::default();
         let absent = Fields::absent(&ROUTE, &nothing);
         let (defaults, _) = read(&absent, around, (None, None), &mut Taken::new(), None);
-        Self { recent: vec![Arc::new(defaults)], next: 1 }
+        Self { recent: vec![Arc::new(defaults)], next: 1, places }
+    }
+
+    /// The text that is read next stands elsewhere.
+    pub(super) fn moved(&mut self, places: Places) {
+        self.places = places;
     }
 
     /// The settings of a route with this host and upstream.
@@ -50,9 +67,18 @@ impl Shared {
         (self.share(settings), callers)
     }
 
-    fn share(&mut self, settings: Settings) -> Arc<Settings> {
-        if let Some(known) = self.recent.iter().find(|known| ***known == settings) {
+    fn share(&mut self, mut settings: Settings) -> Arc<Settings> {
+        let same = |known: &&Arc<Settings>| match self.places {
+            Places::Each => ***known == settings,
+            Places::First(_) => alike(known, &settings),
+        };
+        if let Some(known) = self.recent.iter().find(same) {
             return known.clone();
+        }
+        if let Places::First(by) = self.places {
+            let tls = &mut settings.tls;
+            let names = [&mut tls.client_cert, &mut tls.client_key, &mut tls.ca].into_iter().flatten();
+            names.for_each(|name| shift(&mut name.span, by));
         }
         let settings = Arc::new(settings);
         if self.recent.len() < RECENT {
@@ -63,6 +89,25 @@ impl Shared {
         }
         settings
     }
+}
+
+/// Whether two routes say the same, wherever it is written.
+fn alike(one: &Settings, other: &Settings) -> bool {
+    let tls = |one: &RouteTls| {
+        let RouteTls { client_cert, client_key, ca, server_name, min, pins } = one.clone();
+        let names = [client_cert, client_key, ca].map(|name| name.map(|name| name.value));
+        (names, server_name, min, pins)
+    };
+    let Settings { methods, listen, tenant, callers, stand_in, tls: of_tls, websocket, timeouts, limits } = one;
+    *methods == other.methods
+        && *listen == other.listen
+        && *tenant == other.tenant
+        && *callers == other.callers
+        && *stand_in == other.stand_in
+        && *websocket == other.websocket
+        && *timeouts == other.timeouts
+        && *limits == other.limits
+        && tls(of_tls) == tls(&other.tls)
 }
 
 /// `defaults` saves reading those of tables that are not there.

@@ -84,7 +84,9 @@ pub(super) enum Kind {
 impl Section {
     /// The key of this name.
     pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
-        self.keys.iter().find(|key| key.name == name)
+        // Asked for every key of every table: most names differ in their first byte.
+        let first = name.as_bytes().first();
+        self.keys.iter().find(|key| key.name.as_bytes().first() == first && key.name == name)
     }
 }
 

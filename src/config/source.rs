@@ -124,6 +124,12 @@ pub(super) fn syntax(problem: &toml::de::Error, text: &str) -> Diagnostic {
     if hint.is_empty() { diagnostic } else { diagnostic.with_hint(hint) }
 }
 
+/// Whether a key's value is a secret; asked for every key of the file, most of which are shorter or begin otherwise.
+fn is_secret(key: &str) -> bool {
+    let first = key.as_bytes().first().map(u8::to_ascii_lowercase);
+    SECRET_KEYS.iter().any(|secret| secret.as_bytes().first() == first.as_ref() && key.eq_ignore_ascii_case(secret))
+}
+
 /// Masks literals under keys whose values are secrets, whatever else is wrong with their lines.
 pub(super) fn mask_literals(table: &DeTable<'_>, mistakes: &Mistakes) {
     for (key, value) in table {
@@ -134,7 +140,7 @@ pub(super) fn mask_literals(table: &DeTable<'_>, mistakes: &Mistakes) {
                     mask_literals(inner, mistakes);
                 }
             }
-            _ if SECRET_KEYS.iter().any(|secret| key.get_ref().eq_ignore_ascii_case(secret)) => {
+            _ if is_secret(key.get_ref()) => {
                 mask_value(value, mistakes);
             }
             _ => {}

@@ -1,5 +1,9 @@
 //! Bodies that must be held whole: for a signature, or for a second attempt. All of them together are bounded.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
@@ -65,6 +69,9 @@ pub async fn hold(
             return Err(overloaded());
         }
         whole.extend_from_slice(&data);
+        if body.is_end_stream() {
+            break;
+        }
     }
     Ok(Held { bytes: whole.freeze(), _share: share })
 }
@@ -90,9 +97,12 @@ pub(super) async fn next_frame(
     body: &mut FromWorker,
     silence: Option<std::time::Duration>,
 ) -> Result<Option<Frame<Bytes>>, Failure> {
-    let frame = match silence {
-        None => body.frame().await,
-        Some(limit) => tokio::time::timeout(limit, body.frame())
+    let mut next = body.frame();
+    // Mostly it is there already, and needs no timer.
+    let frame = match (poll_fn(|cx| Poll::Ready(Pin::new(&mut next).poll(cx))).await, silence) {
+        (Poll::Ready(frame), _) => frame,
+        (Poll::Pending, None) => next.await,
+        (Poll::Pending, Some(limit)) => tokio::time::timeout(limit, next)
             .await
             .map_err(|_| Failure::bad_request(format!("the request body was silent for {limit:?} (timeouts.body)")))?,
     };

@@ -91,6 +91,9 @@ pub fn clean_answer(headers: &mut HeaderMap, names: Names) {
 fn connection_names(headers: &HeaderMap) -> Result<Vec<HeaderName>, Failure> {
     let mut names = Vec::new();
     for line in headers.get_all(CONNECTION) {
+        if line.as_bytes().eq_ignore_ascii_case(b"keep-alive") || line.as_bytes().eq_ignore_ascii_case(b"close") {
+            continue;
+        }
         for token in line.as_bytes().split(|&byte| byte == b',') {
             let token = token.trim_ascii();
             if token.is_empty() || token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod browser;
 pub mod callers;
+pub mod exchange;
 pub mod failure;
 pub mod gate;
 pub mod gates;

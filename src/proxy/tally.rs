@@ -22,7 +22,8 @@ pub struct Tally {
     pub at: Timestamp,
     started: Instant,
     method: http::Method,
-    uri: Uri,
+    /// Only for the access line.
+    uri: Option<Uri>,
     /// The index of the route.
     pub route: Option<usize>,
     /// The index of the client that called.
@@ -60,11 +61,11 @@ impl Tally {
     pub fn start(proxy: Arc<Proxy>, live: Arc<Live>, method: &http::Method, uri: &Uri) -> Self {
         Self {
             at: proxy.clock.now(),
+            uri: proxy.access.as_ref().map(|_| uri.clone()),
             proxy,
             live,
             started: Instant::now(),
             method: method.clone(),
-            uri: uri.clone(),
             route: None,
             client: None,
             tenant: None,
@@ -130,7 +131,7 @@ impl Drop for Tally {
             client: self.client.map(|client| self.live.snapshot.plan.config.clients[client].name.as_str()),
             job: self.job.as_deref(),
             method: self.method.as_str(),
-            path: self.uri.path(),
+            path: self.uri.as_ref().map_or("", Uri::path),
             endpoint: None,
             credential: live.and_then(|live| live.credentials.as_deref()),
             status: self.status,

@@ -212,10 +212,12 @@ impl<S> WorkerIo<S> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request head took too long")))
     }
 
-    /// Whether all of `written` bytes were the end of an answer, after which the connection is idle.
-    fn note_written(&self, complete: bool) {
-        if complete {
-            let _ = self.activity.phase.compare_exchange(ANSWER_ENDS, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+    /// Notes what was written. With the last byte of an answer the connection is idle; where it is to rest at once, it
+    /// is polled once more, since nothing else may happen on it for long.
+    fn note_written(&self, complete: bool, cx: &Context<'_>) {
+        let ends = || self.activity.phase.compare_exchange(ANSWER_ENDS, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+        if complete && ends().is_ok() && self.bed.is_wanted() {
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -376,7 +378,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WorkerIo<S> {
         }
         let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Err(gone())) };
         let count = ready!(Pin::new(inner).poll_write(cx, buf))?;
-        this.note_written(count == buf.len());
+        this.note_written(count == buf.len(), cx);
         Poll::Ready(Ok(count))
     }
 
@@ -408,7 +410,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WorkerIo<S> {
         let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Err(gone())) };
         let count = ready!(Pin::new(inner).poll_write_vectored(cx, bufs))?;
         let all: usize = bufs.iter().map(|buf| buf.len()).sum();
-        this.note_written(count == all);
+        this.note_written(count == all, cx);
         Poll::Ready(Ok(count))
     }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -138,6 +138,45 @@ fn an_idle_connection_rests_and_goes_on_where_it_was() {
     left.pieces = piece("T /2 HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(serve_and_rest(left, b"GE", &activity).is_some());
     assert_eq!(String::from_utf8(written.take()).unwrap().matches("HTTP/1.1 200 OK").count(), 2);
+}
+
+/// Whether a task was woken.
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_idle_connection_rests_by_itself_where_many_are_awake() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    for (others, rests) in [(10, false), (128, true)] {
+        let awake = Awake::default();
+        let _others: Vec<Bed<Script>> = (0..others).map(|_| awake.bed()).collect();
+        let (bed, activity) = (awake.bed(), Activity::new());
+        let pieces = VecDeque::from([b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\n".to_vec()]);
+        let script = Script { pieces, written: Rc::default() };
+        let io = WorkerIo::new(script, Bytes::new(), activity.clone(), bed.share());
+        let service = service_fn(|_: Request<Incoming>| {
+            activity.request_begins();
+            activity.answer_ends();
+            async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok")))) }
+        });
+        let connection = http1::Builder::new().half_close(false).serve_connection(TokioIo::new(io), service);
+        let mut connection = Box::pin(connection);
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = woken.clone().into();
+        let mut ended = false;
+        // Nothing comes any more: only what wakes the task lets it go on.
+        while !ended && woken.0.swap(false, Ordering::Relaxed) {
+            ended = connection.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        }
+        drop(connection);
+        assert_eq!((ended, bed.take().is_some()), (rests, rests), "{others} others");
+    }
 }
 
 #[test]

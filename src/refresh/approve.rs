@@ -281,7 +281,7 @@ impl Tokens {
 /// Captures that follow from the tenant alone.
 pub fn captures_of(snapshot: &Snapshot, key: &ConnectionKey) -> BTreeMap<String, String> {
     let mut captures = BTreeMap::new();
-    let Some(&index) = snapshot.plan.credential_index.get(&*key.credential) else { return captures };
+    let Some(index) = snapshot.plan.credential_index(&key.credential) else { return captures };
     for route in snapshot.plan.config.routes.iter().filter(|route| route.credentials.contains(&index)) {
         if let Some(TenantSource::Capture(name)) = &route.tenant
             && !key.tenant.is_empty()
@@ -304,8 +304,8 @@ fn secrets_of(scene: &Scene, client: &Client, filled: &Filled) -> Result<Secrets
 
 /// The `oauth2` part of a credential.
 fn oauth_of<'s>(snapshot: &'s Snapshot, credential: &str) -> Result<&'s OAuth, ApproveError> {
-    let index = snapshot.plan.credential_index.get(credential);
-    let found = index.and_then(|&index| snapshot.plan.config.credentials[index].oauth.as_deref());
+    let index = snapshot.plan.credential_index(credential);
+    let found = index.and_then(|index| snapshot.plan.config.credentials[index].oauth.as_deref());
     found.ok_or_else(|| ApproveError::UnknownCredential(credential.to_owned()))
 }
 
@@ -322,7 +322,7 @@ pub enum Tenants {
 
 /// Whether a credential's connections have a tenant: as its routes do, unless `per` says that they share one.
 pub fn tenants_of(snapshot: &Snapshot, credential: &str) -> Option<Tenants> {
-    let &index = snapshot.plan.credential_index.get(credential)?;
+    let index = snapshot.plan.credential_index(credential)?;
     let config = &snapshot.plan.config;
     let oauth = config.credentials[index].oauth.as_deref()?;
     if oauth.per == Per::Credential {

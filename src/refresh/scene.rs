@@ -120,7 +120,7 @@ impl Scene {
 
     /// The way out for a call of a credential.
     pub(super) fn way(&self, client: &Client, uri: &Uri) -> Way {
-        let identity = self.snapshot.plan.token_identity.get(client.place).copied().flatten();
+        let identity = self.snapshot.plan.token_identity(client.place);
         let identity = identity.and_then(|index| self.snapshot.identities.get(index));
         Way {
             client: identity.and_then(|identity| identity.client.clone()),
@@ -162,8 +162,8 @@ impl Scene {
     /// The names of the routes that use a credential, at most `most`.
     pub(super) fn routes(&self, credential: &str, most: usize) -> Vec<String> {
         let config = &self.snapshot.plan.config;
-        let Some(place) = self.snapshot.plan.credential_index.get(credential) else { return Vec::new() };
-        let using = config.routes.iter().filter(|route| route.credentials.contains(place));
+        let Some(place) = self.snapshot.plan.credential_index(credential) else { return Vec::new() };
+        let using = config.routes.iter().filter(|route| route.credentials.contains(&place));
         using.take(most).map(|route| route.name.clone()).collect()
     }
 }

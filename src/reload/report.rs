@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::model::Route;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{CredentialNow, Metrics};
 use crate::secret::value::BadReason;
 use crate::snapshot::credential::{CredentialState, Instance};
 use crate::snapshot::health::Health;
@@ -21,12 +21,12 @@ pub(super) fn changes(metrics: &Metrics, old: Option<&Snapshot>, new: &Snapshot)
     for seed in new.seeds.iter().flatten() {
         bad_seeds(old.and_then(|old| old.seeds.iter().flatten().find(|other| other.name == seed.name)), seed);
     }
-    let parts = |snapshot: &Snapshot| -> std::collections::HashMap<String, Part> {
-        all_parts(snapshot).map(|(name, part)| (name, part.clone())).collect()
-    };
-    let before = old.map(parts).unwrap_or_default();
-    for (name, part) in all_parts(new) {
-        part_changes(metrics, &name, before.get(&name), part);
+    let before: std::collections::HashMap<String, &Part> = old.into_iter().flat_map(all_parts).collect();
+    // Of the first snapshot there is nothing to say of what is good.
+    if old.is_some() || new.identities.iter().any(|state| state.parts().any(|(_, part)| part.bad.is_some())) {
+        for (name, part) in all_parts(new) {
+            part_changes(metrics, &name, before.get(&name).copied(), part);
+        }
     }
     // Names come and go with the configuration alone.
     if old.is_none_or(|old| Arc::ptr_eq(&old.plan, &new.plan)) {
@@ -63,6 +63,23 @@ pub(super) fn uncovered(snapshot: &Snapshot) {
     }
 }
 
+/// What each credential is now, for the metrics.
+pub fn credentials_now(snapshot: &Snapshot) -> Vec<CredentialNow> {
+    let credentials = snapshot.credentials.iter().chain(snapshot.clients.iter().flatten()).map(|state| CredentialNow {
+        name: state.name.to_string(),
+        stale: !matches!(state.health(), Health::Ok | Health::Fallback),
+        loaded: state.instances().filter_map(|(_, i)| i.current.as_ref()).map(|value| value.loaded_at).max(),
+        not_after: None,
+    });
+    let parts = all_parts(snapshot).map(|(name, part)| CredentialNow {
+        name,
+        stale: part.bad.is_some(),
+        loaded: part.loaded_at,
+        not_after: part.expires_at,
+    });
+    credentials.chain(parts).collect()
+}
+
 /// Every half of every identity under the name of each route and credential that uses it, and the CA of interception.
 fn all_parts(snapshot: &Snapshot) -> impl Iterator<Item = (String, &Part)> {
     let config = &snapshot.plan.config;
@@ -73,13 +90,12 @@ fn all_parts(snapshot: &Snapshot) -> impl Iterator<Item = (String, &Part)> {
             .into_iter()
             .flat_map(move |state| state.parts().map(move |(half, part)| (names_of_route(route, half), part)))
     });
-    let tokens =
-        config.credentials.iter().zip(&snapshot.plan.token_identity).flat_map(move |(credential, identity)| {
-            let state = identity.map(|identity| &snapshot.identities[identity]);
-            let owner = owner_of_credential(&credential.name);
-            let parts = state.into_iter().flat_map(|state| state.parts());
-            parts.map(move |(half, part)| (format!("{owner}/{half}"), part))
-        });
+    let tokens = config.credentials.iter().enumerate().flat_map(move |(index, credential)| {
+        let state = snapshot.plan.token_identity(index).map(|identity| &snapshot.identities[identity]);
+        let owner = owner_of_credential(&credential.name);
+        let parts = state.into_iter().flat_map(|state| state.parts());
+        parts.map(move |(half, part)| (format!("{owner}/{half}"), part))
+    });
     identities.chain(tokens).chain(authority)
 }
 
@@ -89,7 +105,6 @@ pub fn names_of_route(route: &Route, half: &str) -> String {
 }
 
 fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new: &CredentialState) {
-    let handle = metrics.credential(&new.name);
     for (values, instance) in new.instances() {
         let before = old.and_then(|old| old.by_values(values));
         if before.is_some_and(|before| Arc::ptr_eq(before, instance)) {
@@ -97,7 +112,7 @@ fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new
         }
         let generation = |instance: &Arc<Instance>| instance.current.as_ref().map(|value| value.generation);
         if old.is_some() && generation(instance).is_some() && before.and_then(generation) != generation(instance) {
-            handle.reloaded();
+            metrics.credential(&new.name).reloaded();
             let value = instance.current.as_ref();
             tracing::info!(kind = "audit", credential = %new.name, tenant = tenant(values), fingerprint = value.map(|value| value.fingerprint()), "secret rotated");
         }
@@ -105,7 +120,7 @@ fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new
         match is {
             Some((secret, reason)) if was != is => {
                 if old.is_some() {
-                    handle.refused(reason.label());
+                    metrics.credential(&new.name).refused(reason.label());
                 }
                 let use_of = if instance.current.is_some() {
                     "the last good value stays in use"
@@ -118,19 +133,6 @@ fn credential_changes(metrics: &Metrics, old: Option<&Arc<CredentialState>>, new
                 tracing::info!(credential = %new.name, tenant = tenant(values), "secret is good again")
             }
             _ => {}
-        }
-    }
-    let newest =
-        new.instances().filter_map(|(_, instance)| instance.current.as_ref()).map(|value| value.loaded_at).max();
-    match (new.health(), newest) {
-        (Health::Ok | Health::Fallback, Some(loaded)) => handle.mark_fresh(loaded),
-        (_, loaded) => {
-            if let Some(loaded) = loaded {
-                handle.mark_fresh(loaded);
-            }
-            if new.health() != Health::Ok {
-                handle.mark_stale();
-            }
         }
     }
 }
@@ -153,24 +155,16 @@ fn tenant(values: &str) -> Option<&str> {
 }
 
 fn part_changes(metrics: &Metrics, name: &str, old: Option<&Part>, new: &Part) {
-    let handle = metrics.credential(name);
-    handle.set_not_after(new.expires_at);
-    if let Some(loaded) = new.loaded_at {
-        handle.mark_fresh(loaded);
-    }
-    if new.bad.is_some() {
-        handle.mark_stale();
-    }
     let changed = old.is_some_and(|old| old.fingerprint != new.fingerprint);
     if changed && new.fingerprint.is_some() {
-        handle.reloaded();
+        metrics.credential(name).reloaded();
         tracing::info!(kind = "audit", credential = name, fingerprint = new.fingerprint.as_deref(), "identity rotated");
     }
     let was = old.and_then(|old| old.bad.as_ref());
     match &new.bad {
         Some((secret, reason)) if was != new.bad.as_ref() => {
             if old.is_some() {
-                handle.refused(reason.label());
+                metrics.credential(name).refused(reason.label());
             }
             let use_of =
                 if new.loaded_at.is_some() { "the last good one stays in use" } else { "there is no good one" };

@@ -39,7 +39,9 @@ impl SecretName {
         if text.starts_with('/') {
             return Err(NameError::Absolute);
         }
-        if text.chars().any(|c| c.is_control() || c == '\\') {
+        let bad = |c: char| c.is_control() || c == '\\';
+        // Most names are ASCII, of which each byte is a character.
+        if if text.is_ascii() { text.bytes().any(|b| bad(b.into())) } else { text.chars().any(bad) } {
             return Err(NameError::Character);
         }
         match text.split('/').find(|part| part.is_empty() || part.starts_with('.')) {
@@ -76,7 +78,8 @@ impl fmt::Debug for SecretName {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct NamePattern {
     text: Arc<str>,
-    parts: Arc<[Part]>,
+    /// `None` for a plain name, of which there may be ten thousand.
+    parts: Option<Arc<[Part]>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -88,6 +91,9 @@ enum Part {
 impl NamePattern {
     /// Parses a name in which `{x}` stands for a variable.
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        if !text.contains(['{', '}']) {
+            return SecretName::parse(text).map(|name| Self { text: name.0, parts: None });
+        }
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find(['{', '}']) {
@@ -117,7 +123,7 @@ impl NamePattern {
             })
             .collect();
         SecretName::parse(&probe)?;
-        Ok(Self { text: text.into(), parts: parts.into() })
+        Ok(Self { text: text.into(), parts: Some(parts.into()) })
     }
 
     /// The pattern as it was written.
@@ -127,15 +133,12 @@ impl NamePattern {
 
     /// The plain name, when there are no holes.
     pub fn as_static(&self) -> Option<SecretName> {
-        match &*self.parts {
-            [Part::Literal(text)] => SecretName::parse(text).ok(),
-            _ => None,
-        }
+        self.parts.is_none().then(|| SecretName(self.text.clone()))
     }
 
     /// The variables in the order of their appearance, repeated ones repeated.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|part| match part {
+        self.parts.iter().flat_map(|parts| parts.iter()).filter_map(|part| match part {
             Part::Variable(name) => Some(&**name),
             Part::Literal(_) => None,
         })
@@ -144,8 +147,9 @@ impl NamePattern {
     /// Fills the holes. `None` when a variable has no value or the result is no valid name
     /// (a value with `/` or a leading `.` never reaches the file system).
     pub fn resolve<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> Option<SecretName> {
+        let Some(parts) = &self.parts else { return self.as_static() };
         let mut out = String::with_capacity(self.text.len() + 16);
-        for part in &*self.parts {
+        for part in &**parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Variable(name) => {
@@ -164,7 +168,8 @@ impl NamePattern {
     /// as possible; a variable that occurs twice must have one value.
     pub fn captures<'n>(&self, name: &'n str) -> Option<Vec<(&str, &'n str)>> {
         let mut found: Vec<(&str, &'n str)> = Vec::new();
-        if self.walk(&self.parts, name, &mut found) { Some(found) } else { None }
+        let Some(parts) = &self.parts else { return (*self.text == *name).then_some(found) };
+        if self.walk(parts, name, &mut found) { Some(found) } else { None }
     }
 
     fn walk<'p, 'n>(&'p self, parts: &'p [Part], rest: &'n str, found: &mut Vec<(&'p str, &'n str)>) -> bool {

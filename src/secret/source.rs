@@ -140,8 +140,10 @@ impl Source {
         engine.config_moved();
         let mut done = Done::default();
         done.warnings.extend(warning.map(Warning::Watching));
-        engine.rewatch(&mut done);
+        engine.watch_the_way(&mut done);
+        engine.reader.listen();
         engine.read(Depth::Full, &mut done);
+        engine.rewatch(&mut done);
         done.warnings.extend(remarks_at_start(&engine.reader).into_iter().map(Warning::AtStart));
         done.set = None;
         (done.cost, done.watched) = (engine.cost(), engine.watch.is_complete());
@@ -322,7 +324,7 @@ impl Engine {
             (done.unsettled, done.settles_in) = (scan.unsettled, scan.settles_in);
             done.warnings.extend(scan.warnings.into_iter().map(Warning::Reading));
             done.set = scan.set.or(done.set.take());
-            if !scan.moved || !self.rewatch(done) {
+            if !scan.moved || !self.rewatch(done) || self.reader.was_quiet() {
                 break;
             }
             depth = Depth::Changed;
@@ -336,7 +338,18 @@ impl Engine {
 
     /// Watches what is to be watched now; true when a directory is new.
     fn rewatch(&mut self, done: &mut Done) -> bool {
-        let secrets = self.reader.places().map(|place| (Subject::Secrets, place));
+        let places = self.reader.places().collect();
+        self.watch_also(places, done)
+    }
+
+    /// Before the first reading: the configuration, and the way to the secrets directory.
+    fn watch_the_way(&mut self, done: &mut Done) {
+        let places = passed(self.reader.dir());
+        self.watch_also(places, done);
+    }
+
+    fn watch_also(&mut self, places: Vec<dir::Place>, done: &mut Done) -> bool {
+        let secrets = places.into_iter().map(|place| (Subject::Secrets, place));
         let config = self.config.iter().flat_map(|(path, _)| passed(path)).map(|place| (Subject::Config, place));
         // The configuration first: where there are too many directories, the last ones are left to polling.
         let updated = self.watch.update(config.chain(secrets));

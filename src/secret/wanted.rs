@@ -67,6 +67,11 @@ impl Wanted {
         self.names.iter().map(|(name, limit)| (name, *limit))
     }
 
+    /// The name as it was wanted, not through a pattern; it shares its text with the configuration.
+    pub fn name(&self, name: &str) -> Option<&SecretName> {
+        self.names.get_key_value(name).map(|(name, _)| name)
+    }
+
     /// Whether the name is wanted as it stands, not through a pattern.
     pub fn is_named(&self, name: &str) -> bool {
         self.names.contains_key(name)

@@ -41,7 +41,7 @@ pub enum AuthorityError {
 }
 
 /// The CA that this process is to make or to find; `None` where there is none or it comes from secrets.
-pub(super) fn made(config: &Config, moment: Moment) -> Result<Option<Arc<AuthorityState>>, AuthorityError> {
+pub(super) fn made(config: &Config, moment: &Moment) -> Result<Option<Arc<AuthorityState>>, AuthorityError> {
     let Some(intercept) = &config.intercept else { return Ok(None) };
     let AuthoritySource::Made { dir, key_dir } = &intercept.authority else { return Ok(None) };
     let names = names(config);

@@ -68,8 +68,8 @@ impl Steering {
     /// One connection; `now` is the store's time.
     pub fn view(&self, record: &Record, now: Timestamp) -> ConnectionView {
         let snapshot = self.tokens.snapshot();
-        let place = snapshot.plan.credential_index.get(&*record.key.credential);
-        let oauth = place.and_then(|&place| snapshot.plan.config.credentials[place].oauth.as_deref());
+        let place = snapshot.plan.credential_index(&record.key.credential);
+        let oauth = place.and_then(|place| snapshot.plan.config.credentials[place].oauth.as_deref());
         let usable = oauth.is_some_and(|oauth| machine::usable_until(record, &oauth.refresh, now).is_some());
         let tokens = &record.tokens;
         let print = |token: &Option<SecretBytes>| token.as_ref().map(|token| self.fingerprints.of(token));
@@ -235,8 +235,8 @@ fn tenant_of(key: &ConnectionKey) -> Option<String> {
 
 /// The names of the routes that use a credential.
 pub fn routes_of(snapshot: &Snapshot, credential: &str) -> Vec<String> {
-    let Some(index) = snapshot.plan.credential_index.get(credential) else { return Vec::new() };
-    let routes = snapshot.plan.config.routes.iter().filter(|route| route.credentials.contains(index));
+    let Some(index) = snapshot.plan.credential_index(credential) else { return Vec::new() };
+    let routes = snapshot.plan.config.routes.iter().filter(|route| route.credentials.contains(&index));
     routes.map(|route| route.name.clone()).collect()
 }
 

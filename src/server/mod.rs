@@ -38,9 +38,9 @@ use crate::reload::{self, Overrides, Reloader};
 use crate::secret::dir::Reader;
 use crate::secret::source::{Events, Settings, Source};
 use crate::secret::watch::Mode;
-use crate::snapshot::Moment;
 use crate::snapshot::health::Problem;
 use crate::snapshot::plan::Plan;
+use crate::snapshot::{FingerprintKey, Moment};
 use crate::upstream::pool::Pool;
 use view::View;
 
@@ -134,10 +134,10 @@ impl Server {
         let events = if config.secrets.events { Events::Auto } else { Events::Off };
         let settings = Settings { events, poll: config.secrets.poll, config: Some(path.clone()) };
         let (source, set) = Source::start(reader, settings);
-        let fingerprint_key = random_key()?;
-        let moment = Moment { now: SystemClock.now(), fingerprint_key };
-        let made = authority::made(&config, moment)?;
-        let snapshot = reload::first(plan, &set, made, moment);
+        let fingerprint_key = FingerprintKey::new(&random_key()?);
+        let moment = Moment { now: SystemClock.now(), fingerprint_key: fingerprint_key.clone() };
+        let made = authority::made(&config, &moment)?;
+        let snapshot = reload::first(plan, &set, made, &moment);
         check_secrets(&config, &snapshot.problems())?;
 
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), moment.now));

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::config::model::{AtStart, Route};
 use crate::observe::metrics::PoolState;
 use crate::proxy::Proxy;
-use crate::reload::names_of_route;
+use crate::reload::{credentials_now, names_of_route};
 use crate::secret::set::SecretSet;
 use crate::secret::value::SecretBytes;
 use crate::sign::material::{Kind, Material};
@@ -186,7 +186,8 @@ impl Source for View {
             route.metrics.connections(PoolState::Active).set(of(Origin::active));
             route.metrics.connections(PoolState::Idle).set(of(Origin::idle));
         }
-        metrics.text(live.snapshot.plan.config.routes.iter().map(|route| route.name.as_str()))
+        let routes = live.snapshot.plan.config.routes.iter().map(|route| route.name.as_str());
+        metrics.text(routes, credentials_now(&live.snapshot))
     }
 
     fn admin_token(&self) -> AdminToken {
@@ -249,7 +250,7 @@ fn credential_rows(snapshot: &Snapshot, now: Timestamp) -> Vec<CredentialView> {
         state.into_iter().flat_map(move |state| state.parts().map(row))
     });
     let tokens = config.credentials.iter().enumerate().filter_map(|(index, credential)| {
-        let state = &snapshot.identities[snapshot.plan.token_identity[index]?];
+        let state = &snapshot.identities[snapshot.plan.token_identity(index)?];
         let uses = |route: &&Route| route.credentials.contains(&index);
         let routes: Vec<String> = config.routes.iter().filter(uses).map(|route| route.name.clone()).collect();
         let owner = owner_of_credential(&credential.name);

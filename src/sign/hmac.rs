@@ -57,7 +57,7 @@ impl SignatureEncoding {
         let hexadecimal = |write: fn(&[u8], &mut Vec<u8>)| {
             let mut out = Vec::with_capacity(2 * signature.len());
             write(signature, &mut out);
-            out.into_iter().map(char::from).collect()
+            String::from_utf8_lossy(&out).into_owned()
         };
         match self {
             Self::Hex => hexadecimal(encode::hex),

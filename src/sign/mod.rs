@@ -119,11 +119,11 @@ pub enum Slot {
 #[derive(Debug)]
 pub enum Signer {
     /// `api_key`
-    ApiKey(api_key::ApiKey),
+    ApiKey(Box<api_key::ApiKey>),
     /// `bearer`
     Bearer(bearer::Bearer),
     /// `basic`
-    Basic(basic::Basic),
+    Basic(Box<basic::Basic>),
     /// `hmac`
     Hmac(Box<hmac::Hmac>),
     /// `oauth2`

@@ -293,7 +293,7 @@ mod tests {
         let signer = |header: &'static str| {
             let slot = Slot::Header(HeaderName::from_static(header));
             let secret = crate::secret::name::NamePattern::parse("key").unwrap();
-            Arc::new(Signer::ApiKey(crate::sign::api_key::ApiKey::new(secret, slot, String::new())))
+            Arc::new(Signer::ApiKey(Box::new(crate::sign::api_key::ApiKey::new(secret, slot, String::new()))))
         };
         let (old, new) = (signer("x-old"), signer("x-new"));
         let bytes = crate::secret::value::SecretBytes::new(b"k1".to_vec());

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_slot_is_read() {
-        let key = |slot, prefix: &str| Signer::ApiKey(ApiKey::new(name(), slot, prefix.to_owned()));
+        let key = |slot, prefix: &str| Signer::ApiKey(Box::new(ApiKey::new(name(), slot, prefix.to_owned())));
         let header = key(Slot::Header(HeaderName::from_static("x-key")), "Token ");
         assert_eq!(texts(&header, &headers(&[("x-key", "token m1"), ("x-other", "m2")]), None), ["m1"]);
         assert_eq!(texts(&header, &headers(&[("x-key", "m1")]), None), ["m1"]);
@@ -157,7 +157,7 @@ mod tests {
     fn user_and_password_are_both_read_but_for_a_known_user() {
         // printf m1:x | base64
         let sent = headers(&[("authorization", "Basic bTE6eA==")]);
-        let basic = |username| Signer::Basic(Basic::new(username, name()));
+        let basic = |username| Signer::Basic(Box::new(Basic::new(username, name())));
         assert_eq!(texts(&basic(PublicValue::Secret(name())), &sent, None), ["m1", "x"]);
         assert_eq!(texts(&basic(PublicValue::Literal("m1".into())), &sent, None), ["x"]);
         // printf m1: | base64

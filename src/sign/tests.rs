@@ -78,11 +78,11 @@ fn mistakes(spec: HmacSpec) -> Vec<(Place, TemplateError)> {
 /// RFC 7617 sections 2 and 2.1.
 #[test]
 fn basic_is_that_of_the_rfc() {
-    let signer = Signer::Basic(Basic::new(PublicValue::Literal("Aladdin".to_owned()), pattern("p")));
+    let signer = Signer::Basic(Box::new(Basic::new(PublicValue::Literal("Aladdin".to_owned()), pattern("p"))));
     let injection = sign(&signer, &["open sesame\n"]).unwrap();
     assert_eq!(injection.headers[0].1, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     assert!(injection.headers[0].1.is_sensitive());
-    let signer = Signer::Basic(Basic::new(PublicValue::Secret(pattern("u")), pattern("p")));
+    let signer = Signer::Basic(Box::new(Basic::new(PublicValue::Secret(pattern("u")), pattern("p"))));
     let injection = sign(&signer, &["test", "123£"]).unwrap();
     assert_eq!(injection.headers[0].1, "Basic dGVzdDoxMjPCow==");
     let shown = signer.masked(&get(&HeaderMap::new(), None), &[], &CONTEXT).unwrap();
@@ -91,7 +91,7 @@ fn basic_is_that_of_the_rfc() {
 
 #[test]
 fn a_key_goes_into_its_slot_and_nowhere_else() {
-    let key = |slot, prefix: &str| Signer::ApiKey(ApiKey::new(pattern("k"), slot, prefix.to_owned()));
+    let key = |slot, prefix: &str| Signer::ApiKey(Box::new(ApiKey::new(pattern("k"), slot, prefix.to_owned())));
     let header = key(Slot::Header("x-api-key".parse().unwrap()), "Token ");
     let made = sign(&header, &["abc\r\n"]).unwrap();
     assert_eq!(made.headers[0].1, "Token abc");

@@ -32,7 +32,7 @@ impl AuthorityState {
         set: &SecretSet,
         before: Option<&Arc<Self>>,
         on_missing: OnMissing,
-        moment: Moment,
+        moment: &Moment,
     ) -> Option<Arc<Self>> {
         match &config.intercept.as_ref()?.authority {
             AuthoritySource::Made { .. } => before.cloned(),
@@ -57,7 +57,7 @@ impl AuthorityState {
     }
 
     /// A CA that was made by this process or an earlier one.
-    pub fn made(authority: Authority, moment: Moment) -> Option<Arc<Self>> {
+    pub fn made(authority: Authority, moment: &Moment) -> Option<Arc<Self>> {
         let name = NamePattern::parse(NAME).ok()?;
         let digest = digest_of(&authority);
         let (part, authority) = half(
@@ -109,7 +109,7 @@ fn digest_of(authority: &Authority) -> Digest {
     digest
 }
 
-fn load(cert: &NamePattern, key: &NamePattern, set: &SecretSet, moment: Moment) -> Loaded<Authority> {
+fn load(cert: &NamePattern, key: &NamePattern, set: &SecretSet, moment: &Moment) -> Loaded<Authority> {
     let cert_bytes = set.content(cert.as_str()).map_err(|reason| (cert.clone(), reason))?;
     let key_bytes = set.content(key.as_str()).map_err(|reason| (key.clone(), reason))?;
     // Each file alone first, so that the one that is damaged is named.

@@ -18,7 +18,7 @@ pub(super) fn compile(
     config: &Config,
     set: &SecretSet,
     previous: Option<&Snapshot>,
-    moment: Moment,
+    moment: &Moment,
 ) -> Vec<Option<Arc<CredentialState>>> {
     let clients = config.clients.iter().map(|client| {
         let Proof::Token(token) = &client.proof else { return None };

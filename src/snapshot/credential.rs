@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ring::hmac as keyed;
-
-use super::Moment;
 use super::health::{Health, Problem};
+use super::{Fingerprint, Moment};
 use crate::clock::Timestamp;
 use crate::config::model::{Credential as Config, OnMissing, Secrets};
 use crate::secret::name::{NamePattern, SecretName};
@@ -29,11 +27,43 @@ pub struct CredentialState {
     pub signer: Arc<Signer>,
     /// The variables of its secrets' names, sorted, each once; empty for a plain credential.
     pub variables: Vec<String>,
-    /// By the values of `variables`, joined by `/`; a plain credential has one under `""`.
     instances: Instances,
 }
 
-type Instances = HashMap<Box<str>, Arc<Instance>>;
+/// The instances of a credential. There may be ten thousand credentials with one each.
+#[derive(Debug)]
+enum Instances {
+    /// Of a plain credential.
+    One(Arc<Instance>),
+    /// By the values of the variables, joined by `/`.
+    Many(Box<ByValues>),
+}
+
+type ByValues = HashMap<Box<str>, Arc<Instance>>;
+
+impl Instances {
+    fn under(&self, values: &str) -> Option<&Arc<Instance>> {
+        match self {
+            Self::One(instance) => Some(instance).filter(|_| values.is_empty()),
+            Self::Many(instances) => instances.get(values),
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&str, &Arc<Instance>)> {
+        let (one, many) = match self {
+            Self::One(instance) => (Some(("", instance)), None),
+            Self::Many(instances) => (None, Some(instances.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten().map(|(values, instance)| (&**values, instance)))
+    }
+
+    fn by_values(&self) -> Option<&ByValues> {
+        match self {
+            Self::One(_) => None,
+            Self::Many(instances) => Some(instances),
+        }
+    }
+}
 
 /// One set of secrets of a credential: the only one, or one tenant's.
 #[derive(Debug)]
@@ -57,7 +87,7 @@ pub struct Value {
     pub keys: Box<[Material]>,
     /// What the keys alone make, for schemes that cover nothing of the request.
     pub kept: Kept,
-    fingerprint: [u8; 4],
+    fingerprint: Fingerprint,
     /// When it was read.
     pub loaded_at: Timestamp,
     /// The generation that brought it.
@@ -74,7 +104,7 @@ impl Value {
         Self {
             keys: keys.into(),
             kept: Kept::default(),
-            fingerprint: [0; 4],
+            fingerprint: Fingerprint([0; 4]),
             loaded_at: now,
             generation: version,
             accepted: AtomicBool::new(false),
@@ -84,7 +114,7 @@ impl Value {
 
     /// 8 hex digits that tell it apart and say nothing about it.
     pub fn fingerprint(&self) -> String {
-        hex(&self.fingerprint)
+        self.fingerprint.to_string()
     }
 }
 
@@ -111,7 +141,7 @@ impl CredentialState {
         before: Option<&Arc<Self>>,
         on_missing: OnMissing,
         secrets: &Secrets,
-        moment: Moment,
+        moment: &Moment,
     ) -> Arc<Self> {
         let variables = variables(&config.signer);
         let before = before.filter(|old| same_use(&old.signer, &config.signer));
@@ -119,7 +149,13 @@ impl CredentialState {
         if let ([_], [requirement]) = (&*variables, config.signer.requirements())
             && set.files.len() <= INSTANCES
         {
-            let instances = compiler.by_file(&requirement.pattern, before.map(|before| &before.instances));
+            let before = before.and_then(|before| before.instances.by_values());
+            let instances = Instances::Many(Box::new(compiler.by_file(&requirement.pattern, before)));
+            return Arc::new(Self { name: config.name.clone(), signer: config.signer.clone(), variables, instances });
+        }
+        if variables.is_empty() {
+            let old = before.and_then(|old| old.instances.under(""));
+            let instances = Instances::One(compiler.instance(&HashMap::new(), old));
             return Arc::new(Self { name: config.name.clone(), signer: config.signer.clone(), variables, instances });
         }
         let mut instances = HashMap::new();
@@ -127,21 +163,22 @@ impl CredentialState {
             if instances.len() == INSTANCES {
                 break;
             }
-            let old = before.and_then(|old| old.instances.get(&values));
+            let old = before.and_then(|old| old.instances.under(&values));
             let lookup: HashMap<&str, &str> = variables.iter().map(String::as_str).zip(values.split('/')).collect();
             instances.insert(values.clone(), compiler.instance(&lookup, old));
         }
+        let instances = Instances::Many(Box::new(instances));
         Arc::new(Self { name: config.name.clone(), signer: config.signer.clone(), variables, instances })
     }
 
     /// The instance for a request; `value` gives the tenant and captures.
     pub fn instance<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> Result<&Arc<Instance>, Unavailable> {
         let found = match &*self.variables {
-            [] => self.instances.get(""),
-            [one] => value(one).and_then(|text| self.instances.get(text)),
+            [] => self.instances.under(""),
+            [one] => value(one).and_then(|text| self.instances.under(text)),
             many => {
                 let values: Option<Vec<&str>> = many.iter().map(|name| value(name)).collect();
-                values.and_then(|values| self.instances.get(&*values.join("/")))
+                values.and_then(|values| self.instances.under(&values.join("/")))
             }
         };
         found.ok_or_else(|| self.unavailable(value))
@@ -158,24 +195,24 @@ impl CredentialState {
 
     /// One instance, by the values of its variables joined by `/`.
     pub fn by_values(&self, values: &str) -> Option<&Arc<Instance>> {
-        self.instances.get(values)
+        self.instances.under(values)
     }
 
     /// All instances, in no order.
     pub fn instances(&self) -> impl Iterator<Item = (&str, &Arc<Instance>)> {
-        self.instances.iter().map(|(values, instance)| (&**values, instance))
+        self.instances.each()
     }
 
     /// The worst health of its instances; a pattern that matches no file is no fault.
     pub fn health(&self) -> Health {
-        self.instances.values().map(|instance| instance.health()).max().unwrap_or(Health::Ok)
+        self.instances.each().map(|(_, instance)| instance.health()).max().unwrap_or(Health::Ok)
     }
 
     /// What is bad, for messages.
     pub fn problems(&self) -> Vec<Problem> {
         self.instances
-            .values()
-            .filter_map(|instance| {
+            .each()
+            .filter_map(|(_, instance)| {
                 let (secret, reason) = instance.bad.as_deref()?;
                 Some(Problem {
                     credential: self.name.clone(),
@@ -233,14 +270,14 @@ struct Compiler<'c> {
     set: &'c SecretSet,
     on_missing: OnMissing,
     secrets: &'c Secrets,
-    moment: Moment,
+    moment: &'c Moment,
 }
 
 impl Compiler<'_> {
     /// The instances of a credential with one secret and one variable, the usual one with very many: each file is an
     /// instance, and one that did not change costs a look.
-    fn by_file(&self, pattern: &NamePattern, before: Option<&Instances>) -> Instances {
-        let mut instances = Instances::with_capacity(before.map_or(0, HashMap::len));
+    fn by_file(&self, pattern: &NamePattern, before: Option<&ByValues>) -> ByValues {
+        let mut instances = ByValues::with_capacity(before.map_or(self.set.files.len(), HashMap::len));
         for (name, file) in &*self.set.files {
             let Some(&[(variable, value)]) = pattern.captures(name.as_str()).as_deref() else { continue };
             let old = before.and_then(|before| before.get(value));
@@ -308,7 +345,7 @@ impl Compiler<'_> {
         let value = Value {
             keys: keys.into(),
             kept: Kept::default(),
-            fingerprint: fingerprint_bytes(&self.moment.fingerprint_key, &digest),
+            fingerprint: self.moment.fingerprint_key.of(&digest),
             loaded_at: self.moment.now,
             generation: self.set.generation,
             accepted: AtomicBool::new(false),
@@ -346,8 +383,14 @@ impl Compiler<'_> {
 
 /// One digest over those of files, in order; `None` is a file that is not there.
 fn digest_of<'f>(files: impl IntoIterator<Item = Option<&'f SecretFile>>) -> Digest {
+    let mut files = files.into_iter().peekable();
+    let first = files.next();
+    // Of one file it is the file's own, which says what is wrong with it, too.
+    if let (Some(Some(file)), None) = (&first, files.peek()) {
+        return file.digest;
+    }
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for file in files {
+    for file in first.into_iter().chain(files) {
         context.update(&file.map_or(Digest::default(), |file| file.digest));
         match file.map(|file| &file.content) {
             None => context.update(BadReason::Missing.label().as_bytes()),
@@ -376,7 +419,8 @@ fn existing(signer: &Signer, variables: &[String], set: &SecretSet, before: Opti
     if variables.is_empty() {
         return vec!["".into()];
     }
-    let mut found: Vec<Box<str>> = before.iter().flat_map(|old| old.instances.keys().cloned()).collect();
+    let mut found: Vec<Box<str>> =
+        before.iter().flat_map(|old| old.instances.each()).map(|(values, _)| values.into()).collect();
     // Patterns with all the variables say which instances exist.
     let whole = signer
         .requirements()
@@ -400,20 +444,4 @@ fn same_use(old: &Arc<Signer>, new: &Arc<Signer>) -> bool {
     let key =
         |signer: &Signer| -> Vec<_> { signer.requirements().iter().map(|r| (r.pattern.clone(), r.kind)).collect() };
     Arc::ptr_eq(old, new) || key(old) == key(new)
-}
-
-/// 8 hex digits that tell values apart and say nothing about them.
-pub fn fingerprint(key: &[u8; 32], digest: &Digest) -> String {
-    hex(&fingerprint_bytes(key, digest))
-}
-
-fn fingerprint_bytes(key: &[u8; 32], digest: &Digest) -> [u8; 4] {
-    let key = keyed::Key::new(keyed::HMAC_SHA256, key);
-    let mut out = [0; 4];
-    out.copy_from_slice(&keyed::sign(&key, digest).as_ref()[..4]);
-    out
-}
-
-fn hex(bytes: &[u8; 4]) -> String {
-    format!("{:08x}", u32::from_be_bytes(*bytes))
 }

@@ -102,14 +102,23 @@ impl IdentitySpec {
     }
 }
 
+/// What connections are made with.
+#[derive(Debug)]
+struct Configs {
+    /// HTTP/2, else HTTP/1.1.
+    both: Arc<ClientConfig>,
+    /// HTTP/1.1 alone; made when the first is asked for.
+    http1: OnceLock<Arc<ClientConfig>>,
+}
+
 /// TLS towards upstreams with one identity.
 #[derive(Debug)]
 pub struct TlsClient {
     id: u64,
-    /// For new connections.
-    pub config: Arc<ClientConfig>,
-    /// For those that must speak HTTP/1.1; made when the first is asked for.
-    http1: OnceLock<Arc<ClientConfig>>,
+    /// While it is the newest.
+    live: Configs,
+    /// Once it is retired; made when the first request that began before asks for it.
+    unresumed: OnceLock<Configs>,
     /// The end of the client certificate.
     pub not_after: Option<Timestamp>,
     retired: AtomicBool,
@@ -121,20 +130,39 @@ impl TlsClient {
         self.id
     }
 
-    /// For new connections that must speak HTTP/1.1, such as those of a WebSocket. The sessions that it keeps
+    /// For a new connection whose handshake begins now. That of a retired identity, for a request which began
+    /// before it was replaced, resumes no session.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.configs().both
+    }
+
+    /// As [`TlsClient::config`], for what must speak HTTP/1.1, such as a WebSocket. The sessions that it keeps
     /// end with this identity, as the others do.
     pub fn http1_config(&self) -> &Arc<ClientConfig> {
-        self.http1.get_or_init(|| tls::http1_only(&self.config))
+        let Configs { both, http1 } = self.configs();
+        http1.get_or_init(|| match self.is_retired() {
+            false => tls::http1_only(both),
+            true => tls::unresumed(&tls::http1_only(both)),
+        })
+    }
+
+    fn configs(&self) -> &Configs {
+        match self.is_retired() {
+            false => &self.live,
+            true => {
+                self.unresumed.get_or_init(|| Configs { both: tls::unresumed(&self.live.both), http1: OnceLock::new() })
+            }
+        }
     }
 
     /// Whether a newer identity has replaced it.
     pub fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Relaxed)
+        self.retired.load(Ordering::Acquire)
     }
 
-    /// From now on its connections take no new request.
+    /// From now on its connections take no new request, and new ones resume no session.
     pub fn retire(&self) {
-        self.retired.store(true, Ordering::Relaxed);
+        self.retired.store(true, Ordering::Release);
     }
 }
 
@@ -189,7 +217,7 @@ impl IdentityState {
         set: &SecretSet,
         before: Option<&Arc<Self>>,
         on_missing: OnMissing,
-        moment: Moment,
+        moment: &Moment,
     ) -> Arc<Self> {
         let digest =
             |name: &Option<NamePattern>| name.as_ref().map_or_else(Digest::default, |name| set.digest(name.as_str()));
@@ -254,8 +282,8 @@ impl IdentityState {
         let config = tls::client_config(roots, pair.map(Arc::as_ref), spec.min, &spec.pins).ok()?;
         Some(Arc::new(TlsClient {
             id: next_id(),
-            config,
-            http1: OnceLock::new(),
+            live: Configs { both: config, http1: OnceLock::new() },
+            unresumed: OnceLock::new(),
             not_after: pair.map(|pair| pair.not_after()),
             retired: AtomicBool::new(false),
         }))
@@ -297,7 +325,7 @@ pub(super) fn half<T>(
     before: Option<(&Part, &Arc<T>)>,
     on_missing: OnMissing,
     generation: u64,
-    moment: Moment,
+    moment: &Moment,
     load: impl FnOnce(&NamePattern) -> Loaded<T>,
     expires: impl Fn(&T) -> Option<Timestamp>,
 ) -> (Option<Part>, Option<Arc<T>>) {
@@ -311,7 +339,7 @@ pub(super) fn half<T>(
             let part = Part {
                 health: Health::Ok,
                 bad: None,
-                fingerprint: Some(super::credential::fingerprint(&moment.fingerprint_key, &digest)),
+                fingerprint: Some(moment.fingerprint_key.of(&digest).to_string()),
                 loaded_at: Some(moment.now),
                 expires_at: expires(&value),
                 generation,

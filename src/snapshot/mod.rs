@@ -13,9 +13,11 @@ pub mod plan;
 
 use std::sync::Arc;
 
+use ring::hmac as keyed;
+
 use crate::clock::Timestamp;
 use crate::config::model::{Credential, OnMissing};
-use crate::secret::set::SecretSet;
+use crate::secret::set::{Digest, SecretSet};
 use crate::secret::value::SecretBytes;
 use crate::sign::material::{Kind, Material};
 use authority::AuthorityState;
@@ -46,17 +48,51 @@ pub struct Snapshot {
 }
 
 /// What compiling depends on beside configuration and secrets.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Moment {
     /// The time of day.
     pub now: Timestamp,
-    /// Keys fingerprints; per process or from the state key.
-    pub fingerprint_key: [u8; 32],
+    /// Keys fingerprints.
+    pub fingerprint_key: FingerprintKey,
+}
+
+/// Keys fingerprints; per process or from the state key. Prepared once, as there may be 100 000 of them to make.
+#[derive(Clone)]
+pub struct FingerprintKey(Arc<keyed::Key>);
+
+impl FingerprintKey {
+    /// From 32 random bytes.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(Arc::new(keyed::Key::new(keyed::HMAC_SHA256, key)))
+    }
+
+    /// Of what has this digest.
+    pub fn of(&self, digest: &Digest) -> Fingerprint {
+        let mut out = [0; 4];
+        out.copy_from_slice(&keyed::sign(&self.0, digest).as_ref()[..4]);
+        Fingerprint(out)
+    }
+}
+
+/// 8 hex digits that tell values apart and say nothing about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 4]);
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+impl std::fmt::Debug for FingerprintKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FingerprintKey")
+    }
 }
 
 impl Snapshot {
     /// Compiles. What did not change since `previous` is shared with it; what is bad now keeps its last good value.
-    pub fn compile(plan: Arc<Plan>, set: &SecretSet, previous: Option<&Self>, moment: Moment) -> Self {
+    pub fn compile(plan: Arc<Plan>, set: &SecretSet, previous: Option<&Self>, moment: &Moment) -> Self {
         let on_missing: OnMissing = plan.config.secrets.on_missing;
         let credentials = plan
             .config
@@ -96,13 +132,13 @@ impl Snapshot {
 
     /// The seed of a credential's refresh token, by the credential's name.
     pub fn seed(&self, credential: &str) -> Option<&Arc<CredentialState>> {
-        self.seeds.get(*self.plan.credential_index.get(credential)?)?.as_ref()
+        self.seeds.get(self.plan.credential_index(credential)?)?.as_ref()
     }
 
     /// A credential's state by its name, or the token's of a client by `client:NAME`.
     pub fn credential(&self, name: &str) -> Option<&Arc<CredentialState>> {
-        match self.plan.credential_index.get(name) {
-            Some(index) => self.credentials.get(*index),
+        match self.plan.credential_index(name) {
+            Some(index) => self.credentials.get(index),
             None => self.clients.iter().flatten().find(|state| state.name == name),
         }
     }
@@ -133,7 +169,7 @@ fn seeds(
     plan: &Plan,
     set: &SecretSet,
     previous: Option<&Snapshot>,
-    moment: Moment,
+    moment: &Moment,
 ) -> Vec<Option<Arc<CredentialState>>> {
     let of = |credential: &Credential| {
         let seed = credential.seed.as_deref()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::identity::{IdentitySpec, owner_of_credential, owner_of_route};
 use crate::config::model::{
-    AuthoritySource, Config, Credential, Intercept, Proof, Route, RouteTls, StateUrl, TlsVersion,
+    AuthoritySource, Config, Credential, Intercept, Proof, Route, RouteTls, Settings, StateUrl, TlsVersion, Trust,
 };
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
@@ -25,12 +25,12 @@ pub struct Plan {
     /// Per route.
     pub routes: Vec<RoutePlan>,
     /// TLS towards token endpoints: for each of [`Config::credentials`] an index into [`Plan::identities`], where it is
-    /// `oauth2`.
-    pub token_identity: Vec<Option<usize>>,
+    /// `oauth2`; empty where none is.
+    token_identity: Vec<Option<usize>>,
     /// TLS towards `[events] url`, where there is one.
     pub events_identity: Option<usize>,
-    /// Index by name of [`Config::credentials`].
-    pub credential_index: HashMap<String, usize>,
+    /// Indexes into [`Config::credentials`], in the order of the names.
+    by_name: Box<[u32]>,
     /// Index by name of [`Config::routes`], of routes with a port of their own.
     own_ports: HashMap<String, usize>,
 }
@@ -62,29 +62,37 @@ impl Plan {
         }));
         let mut identities = Identities::default();
         let routes = config.routes.iter().map(|route| plan_route(&config, route, &mut identities)).collect();
-        let token_identity = config.credentials.iter().map(|one| plan_token(&config, one, &mut identities)).collect();
+        let token_identity = match config.credentials.iter().any(|one| one.token_tls.is_some()) {
+            true => config.credentials.iter().map(|one| plan_token(&config, one, &mut identities)).collect(),
+            false => Vec::new(),
+        };
         let events_identity = config.events.as_ref().map(|_| {
             let spec = IdentitySpec::of(&plain_tls(), &config.trust);
-            identities.index_of(spec, "events".to_owned())
+            identities.index_of(spec, || "events".to_owned())
         });
-        let credential_index =
-            config.credentials.iter().enumerate().map(|(index, credential)| (credential.name.clone(), index)).collect();
+        // A file of the size that is read has far fewer.
+        let count = u32::try_from(config.credentials.len()).unwrap_or(u32::MAX);
+        let mut by_name: Box<[u32]> = (0..count).collect();
+        by_name.sort_unstable_by_key(|index| config.credentials[*index as usize].name.as_str());
         let own_ports = config
             .routes
             .iter()
             .enumerate()
             .filter_map(|(index, route)| route.listen.as_ref().map(|_| (route.name.clone(), index)))
             .collect();
-        Self {
-            table,
-            identities: identities.list,
-            routes,
-            token_identity,
-            events_identity,
-            credential_index,
-            own_ports,
-            config,
-        }
+        Self { table, identities: identities.list, routes, token_identity, events_identity, by_name, own_ports, config }
+    }
+
+    /// TLS towards the token endpoints of a credential: an index into [`Plan::identities`], where it is `oauth2`.
+    pub fn token_identity(&self, credential: usize) -> Option<usize> {
+        self.token_identity.get(credential).copied().flatten()
+    }
+
+    /// The index of a credential by its name.
+    pub fn credential_index(&self, name: &str) -> Option<usize> {
+        let name_of = |index: &u32| self.config.credentials[*index as usize].name.as_str();
+        let place = self.by_name.binary_search_by(|index| name_of(index).cmp(name)).ok()?;
+        Some(self.by_name[place] as usize)
     }
 
     /// The index of a route with a port of its own.
@@ -132,16 +140,27 @@ impl Plan {
 struct Identities {
     list: Vec<IdentitySpec>,
     index: HashMap<IdentitySpec, usize>,
+    /// The settings that were looked at last: routes share them.
+    last: Option<(Arc<Settings>, usize)>,
 }
 
 impl Identities {
-    fn index_of(&mut self, spec: IdentitySpec, owner: String) -> usize {
+    fn of_route(&mut self, route: &Route, trust: &Trust) -> usize {
+        if let Some((_, index)) = self.last.as_ref().filter(|(settings, _)| Arc::ptr_eq(settings, &route.settings)) {
+            return *index;
+        }
+        let index = self.index_of(IdentitySpec::of(&route.tls, trust), || owner_of_route(&route.name));
+        self.last = Some((route.settings.clone(), index));
+        index
+    }
+
+    fn index_of(&mut self, spec: IdentitySpec, owner: impl FnOnce() -> String) -> usize {
         if let Some(&index) = self.index.get(&spec) {
             return index;
         }
         let index = self.list.len();
         self.index.insert(spec.clone(), index);
-        self.list.push(IdentitySpec { owner, ..spec });
+        self.list.push(IdentitySpec { owner: owner(), ..spec });
         index
     }
 }
@@ -160,15 +179,12 @@ fn plain_tls() -> RouteTls {
 
 fn plan_token(config: &Config, credential: &Credential, identities: &mut Identities) -> Option<usize> {
     let spec = IdentitySpec::of(credential.token_tls.as_ref()?, &config.trust);
-    Some(identities.index_of(spec, owner_of_credential(&credential.name)))
+    Some(identities.index_of(spec, || owner_of_credential(&credential.name)))
 }
 
 fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> RoutePlan {
     let signers = || route.credentials.iter().filter_map(|&index| config.credentials.get(index)).map(|c| &c.signer);
-    let identity = route
-        .upstream
-        .tls
-        .then(|| identities.index_of(IdentitySpec::of(&route.tls, &config.trust), owner_of_route(&route.name)));
+    let identity = route.upstream.tls.then(|| identities.of_route(route, &config.trust));
     RoutePlan {
         identity,
         needs_body: signers().any(|signer| signer.needs_body()),

@@ -44,7 +44,12 @@ fn compile(files: &[(&str, &str)], before: Option<&Snapshot>) -> Snapshot {
     let loaded = config::parse("proxy.toml", CONFIG, Path::new("/"));
     let plan =
         before.map_or_else(|| Arc::new(Plan::new(Arc::new(loaded.config.unwrap()))), |before| before.plan.clone());
-    Snapshot::compile(plan, &set, before, Moment { now: Timestamp::from_seconds(0), fingerprint_key: [0; 32] })
+    Snapshot::compile(
+        plan,
+        &set,
+        before,
+        &Moment { now: Timestamp::from_seconds(0), fingerprint_key: FingerprintKey::new(&[0; 32]) },
+    )
 }
 
 fn seed(snapshot: &Snapshot, tenant: &'static str) -> Option<String> {
@@ -74,7 +79,8 @@ fn everything_that_tokens_need_is_wanted_and_planned() {
     for name in ["plain", "shop/secret", "shop/{tenant}/seed", "shop/ca.pem", "state/key"] {
         assert!(wanted.iter().any(|other| other == name), "{name} in {wanted:?}");
     }
-    let [None, Some(identity)] = snapshot.plan.token_identity[..] else { panic!("one with tokens") };
+    assert_eq!(snapshot.plan.token_identity(0), None);
+    let Some(identity) = snapshot.plan.token_identity(1) else { panic!("one with tokens") };
     assert_eq!(snapshot.plan.identities[identity].owner, "credential:shop");
     assert_ne!(snapshot.plan.routes[0].identity, Some(identity), "of the route's own upstream");
     let names: Vec<String> = snapshot.problems().iter().map(|problem| problem.credential.clone()).collect();

@@ -179,8 +179,8 @@ impl Work {
     /// Runs a text of several statements, such as a migration: each database gets its own.
     pub(super) async fn script(&mut self, sqlite: String, postgres: String) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(work) => drop(sqlx::raw_sql(AssertSqlSafe(sqlite)).execute(&mut **work).await?),
-            Self::Postgres(work) => drop(sqlx::raw_sql(AssertSqlSafe(postgres)).execute(&mut **work).await?),
+            Self::Sqlite(work) => sqlx::raw_sql(AssertSqlSafe(sqlite)).execute(&mut **work).await.map(|_| ())?,
+            Self::Postgres(work) => sqlx::raw_sql(AssertSqlSafe(postgres)).execute(&mut **work).await.map(|_| ())?,
         }
         Ok(())
     }

@@ -70,10 +70,8 @@ pub(super) async fn take(database: &Database, limit: u32, term: Duration) -> Res
     for row in &rows {
         let id = row.text(0)?.unwrap_or_default();
         work.run(TAKEN, &[Arg::Text(Some(&id)), Arg::Int(Some(later(now, term).millis()))]).await?;
-        match read(row, id, now)? {
-            Some(waiting) => taken.push(waiting),
-            None => {} // of a kind that only a later version knows; that one takes it
-        }
+        // One of a kind that only a later version knows is left to that one.
+        taken.extend(read(row, id, now)?);
     }
     work.commit().await?;
     Ok((taken, dropped))

@@ -74,6 +74,14 @@ pub fn http1_only(config: &ClientConfig) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// The same identity, roots, pins and protocols for an identity that has been replaced: its connections neither
+/// resume a session nor keep one.
+pub fn unresumed(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
 /// The name to put into SNI and to look for in the upstream's certificate: a DNS name (a dot at
 /// its end is dropped) or an IP address (IPv6 with or without brackets).
 pub fn server_name(host: &str) -> Result<ServerName<'static>, NotAServerName> {

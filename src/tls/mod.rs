@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::CryptoProvider;
 
 pub use authority::{Authority, LEAF_LIFE, Leaf, Made, MintError, Subtree};
-pub use client::{HTTP_2, NotAServerName, TlsVersion, client_config, http1_only, server_name};
+pub use client::{HTTP_2, NotAServerName, TlsVersion, client_config, http1_only, server_name, unresumed};
 pub use failure::TlsFailure;
 pub use identity::{Identity, Validity, validity};
 pub use pem::{Chain, PrivateKey};

@@ -248,6 +248,11 @@ fn no_session_of_an_old_identity_is_resumed() {
     assert_eq!(kind(&first), Some(rustls::HandshakeKind::Full));
     assert_eq!(kind(&first), Some(rustls::HandshakeKind::Resumed));
     assert_eq!(kind(&config()), Some(rustls::HandshakeKind::Full), "a new configuration begins anew");
+    for late in [unresumed(&first), unresumed(&http1_only(&first))] {
+        assert_eq!(kind(&late), Some(rustls::HandshakeKind::Full));
+        assert_eq!(kind(&late), Some(rustls::HandshakeKind::Full), "nor does it keep a session");
+    }
+    assert_eq!(unresumed(&first).alpn_protocols, first.alpn_protocols);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::detail;
 use super::expiry;
-use super::grant::{AnswerShape, Derive, OAuth};
+use super::grant::{AnswerShape, OAuth};
 use super::record::{Reason, TokenSet};
 use super::times::RETRY_AFTER_MAX;
 use crate::clock::Timestamp;
@@ -77,17 +77,6 @@ pub enum Class {
 pub fn read(oauth: &OAuth, answer: &Answer<'_>, before: &TokenSet, now: Timestamp) -> Result<TokenSet, Refusal> {
     let reader = Reader { shape: &oauth.answer, dead: &oauth.dead, separator: &oauth.scope_separator, answer, now };
     reader.read(before)
-}
-
-/// Reads the answer to the call that makes a second token. Its end is `derive.ttl` from now where the answer has none.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_derived(derive: &Derive, answer: &Answer<'_>, now: Timestamp) -> Result<TokenSet, Refusal> {
-    let reader = Reader { shape: &derive.answer, dead: &[], separator: " ", answer, now };
-    let mut tokens = reader.read(&TokenSet::default())?;
-    tokens.expires_at = tokens.expires_at.or(Some(now.plus(derive.ttl)));
-    Ok(tokens)
 }
 
 #[derive(Clone, Copy)]

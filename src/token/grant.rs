@@ -57,8 +57,6 @@ pub struct OAuth {
     pub dead: Vec<String>,
     /// `inject`: where tokens go; never empty.
     pub inject: Vec<Inject>,
-    /// `derive`: a second token, made by calling the platform with the first.
-    pub derive: Option<Derive>,
     /// `per`
     pub per: Per,
     /// `refresh`
@@ -214,27 +212,8 @@ pub struct Inject {
     pub slot: Slot,
     /// What stands before the value; default `Bearer ` in `Authorization`, else nothing.
     pub prefix: String,
-    /// Default `{access_token}`. Variables: `access_token`, `value.NAME`, `derived`, `tenant`.
+    /// Default `{access_token}`. Variables: `access_token`, `value.NAME`, `tenant`.
     pub value: Fill,
-}
-
-/// `derive`
-#[derive(Clone, Debug)]
-pub struct Derive {
-    /// Where the second token is made.
-    pub url: Endpoint,
-    /// Default POST.
-    pub method: Method,
-    /// JSON text, sent as it is; variables as in `inject`.
-    pub body: Option<Fill>,
-    /// Where the second token is in the answer; default as for the first.
-    pub answer: AnswerShape,
-    /// How long it is used where its answer says nothing; default 1 h.
-    pub ttl: Duration,
-    /// `METHOD /path/{x}` on which it takes the first one's place; empty: on all.
-    pub endpoints: Vec<String>,
-    /// Where it goes on those; default as for the first.
-    pub inject: Vec<Inject>,
 }
 
 /// `per`

@@ -17,6 +17,7 @@ pub mod fill;
 pub mod grant;
 pub mod machine;
 pub mod record;
+mod step;
 pub mod times;
 
 pub use event::{Event, EventKind};

@@ -100,7 +100,6 @@ pub(super) fn oauth(keys: &Value) -> OAuth {
             prefix: "Bearer ".to_owned(),
             value: Fill::parse("{access_token}").unwrap(),
         }],
-        derive: None,
         per: Per::Tenant,
         refresh: policy(),
     }

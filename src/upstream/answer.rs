@@ -1,7 +1,7 @@
 //! The body of an answer: drives its connection while it is read, and gives it back at the end.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,11 +66,16 @@ impl Source {
         match self {
             Self::Http2(download) => download.poll_frame(cx),
             Self::Http1 { incoming, one } => {
+                // Only the connection brings more, so that this task need not be woken for what it brings.
+                let mut nobody = Context::from_waker(Waker::noop());
+                if let Some(one) = one.as_ref() {
+                    one.rest_if_done();
+                }
                 // What came with the head is there already.
-                let mut polled = Pin::new(&mut *incoming).poll_frame(cx);
+                let mut polled = Pin::new(&mut *incoming).poll_frame(&mut nobody);
                 if let (Poll::Pending, Some(one)) = (&polled, one.as_mut()) {
-                    one.drive(cx);
-                    polled = Pin::new(incoming).poll_frame(cx);
+                    one.drive(cx.waker());
+                    polled = Pin::new(incoming).poll_frame(&mut nobody);
                 }
                 if let Poll::Ready(Some(Err(error))) = &polled {
                     *one = None;

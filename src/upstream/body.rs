@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
@@ -28,8 +28,8 @@ pub enum RequestBody {
     Empty,
     /// Held whole, for a signature or a second attempt.
     Held(Option<Bytes>),
-    /// Passed on as it comes.
-    Streamed(Streamed),
+    /// Passed on as it comes. Boxed: a request is moved a dozen times, and most have no body.
+    Streamed(Box<Streamed>),
 }
 
 /// A worker's body with what others need to know about it.
@@ -67,6 +67,7 @@ pub struct Progress {
     waiting: AtomicBool,
     held_back: AtomicBool,
     fault: AtomicU8,
+    interim: AtomicU32,
 }
 
 impl Progress {
@@ -103,6 +104,24 @@ impl Progress {
     /// The upstream said `100 Continue`. The next poll of the body asks the worker for it.
     pub(super) fn ask(&self) {
         self.held_back.store(false, Ordering::Relaxed);
+    }
+
+    /// No interim answer came yet.
+    pub(super) fn attempt_begins(&self) {
+        self.interim.store(0, Ordering::Relaxed);
+    }
+
+    /// An interim answer (1xx) came.
+    pub(super) fn interim(&self, status: StatusCode) {
+        self.interim.fetch_add(1, Ordering::Relaxed);
+        if status == StatusCode::CONTINUE {
+            self.ask();
+        }
+    }
+
+    /// Interim answers of this attempt.
+    pub(super) fn interim_answers(&self) -> u32 {
+        self.interim.load(Ordering::Relaxed)
     }
 
     /// How the worker's body failed, if it did.
@@ -266,7 +285,7 @@ impl RequestBody {
     /// The whole streamed body once more; nothing where a part of it is gone.
     pub(super) fn rewound(self) -> Option<Self> {
         match self {
-            Self::Streamed(streamed) => streamed.rewound().map(Self::Streamed),
+            Self::Streamed(streamed) => streamed.rewound().map(Box::new).map(Self::Streamed),
             Self::Empty | Self::Held(_) => None,
         }
     }

@@ -144,7 +144,7 @@ async fn connect_unbounded(
         Security::Plain => Stream::Plain(tcp),
         Security::Tls(client, name) => {
             let config = match offer {
-                Offer::Both => &client.config,
+                Offer::Both => client.config(),
                 Offer::Http1 => client.http1_config(),
             };
             Stream::Tls(Box::new(handshake(config, name, tcp).await?))

@@ -4,13 +4,12 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::UPGRADE;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -23,16 +22,19 @@ use super::connect::Connected;
 use super::error::{Fault, UpstreamError, classify};
 use super::lease::{Answer, Patience, SendFailure};
 use super::pool::Origin;
+use super::relay::Relay;
 use super::stream::Stream;
 use super::wait::{INTERIM_ANSWERS, Timer, Watch, blame, closed, is_event_stream, no_answer};
 
 /// Bytes of an answer's head at most, and of the buffer that reads its body.
 const READ_BUFFER: usize = 64 * 1024;
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The library's side of a connection, which moves only when it is polled. Gone once it has ended: polled
 /// again it would go on in the middle of a message, and while it is there a request that it never took waits.
 struct Driver {
     http: Option<Pin<Box<Http>>>,
+    relay: Relay,
     at_end: AtEnd,
     /// What is left of it, where that was asked for.
     ended: Option<Pin<Box<Http>>>,
@@ -49,9 +51,21 @@ enum AtEnd {
 }
 
 impl Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+    /// Moves the connection. `task` is woken when it can move on, until [`Self::rest`].
+    fn poll(&mut self, task: &Waker) -> Poll<hyper::Result<()>> {
+        self.relay.lead_to(task);
+        self.turn()
+    }
+
+    /// Nobody waits for it any more.
+    fn rest(&self) {
+        self.relay.end();
+    }
+
+    /// Moves the connection, for nobody.
+    fn turn(&mut self) -> Poll<hyper::Result<()>> {
         let Some(connection) = self.http.as_mut() else { return Poll::Ready(Ok(())) };
-        let polled = connection.as_mut().poll(cx);
+        let polled = connection.as_mut().poll(&mut Context::from_waker(self.relay.waker()));
         if polled.is_ready() {
             let ended = self.http.take();
             self.ended = ended.filter(|_| self.at_end == AtEnd::Keep);
@@ -89,7 +103,7 @@ impl Connection {
             .map_err(|error| classify(&error, "opening the connection"))?;
         Ok(Self {
             sender,
-            driver: Driver { http: Some(Box::pin(driver)), at_end: AtEnd::Drop, ended: None },
+            driver: Driver { http: Some(Box::pin(driver)), relay: Relay::new(), at_end: AtEnd::Drop, ended: None },
             peer: connected.peer,
             is_local: connected.is_local,
             opened: Instant::now(),
@@ -108,12 +122,8 @@ impl Connection {
     }
 
     /// Reads what arrived meanwhile; `false` when the connection cannot take a request any more.
-    pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driver.poll(cx).is_pending() && self.sender.is_ready()
-    }
-
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.driver.poll(cx)
+    pub(super) fn is_open(&mut self) -> bool {
+        self.driver.turn().is_pending() && self.sender.is_ready()
     }
 }
 
@@ -161,14 +171,9 @@ impl OneUse {
         let Some(connection) = self.connection.as_mut() else {
             return Err(SendFailure { error: closed(), unsent: Some(Box::new(request)) });
         };
-        let interim = Arc::new(AtomicU32::new(0));
-        let (counter, asked) = (interim.clone(), progress.clone());
-        hyper::ext::on_informational(&mut request, move |head| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            if head.status() == http::StatusCode::CONTINUE {
-                asked.ask();
-            }
-        });
+        progress.attempt_begins();
+        let noted = progress.clone();
+        hyper::ext::on_informational(&mut request, move |head| noted.interim(head.status()));
         connection.used = true;
         let protocol = request.headers().get(UPGRADE).cloned();
         let mut response = pin!(connection.sender.try_send_request(request));
@@ -178,17 +183,19 @@ impl OneUse {
             driver.at_end = AtEnd::Keep;
         }
         let outcome = poll_fn(|cx| {
-            let driven = driver.poll(cx);
+            let driven = driver.poll(cx.waker());
             // First of all: one read can bring any number of them, and the answer behind them.
-            if interim.load(Ordering::Relaxed) > INTERIM_ANSWERS {
+            if progress.interim_answers() > INTERIM_ANSWERS {
                 let why = format!("over {INTERIM_ANSWERS} interim answers");
                 return Poll::Ready(Err(no_answer(UpstreamError::new(Fault::Protocol, why), progress)));
             }
-            let mut answer = response.as_mut().poll(cx);
+            // It is the driver alone that brings it, so that this task need not be woken for it once more.
+            let mut nobody = Context::from_waker(Waker::noop());
+            let mut answer = response.as_mut().poll(&mut nobody);
             if answer.is_pending() && driven.is_ready() {
                 // Ended without an answer: only now does the library say so.
                 driver.ended = None;
-                answer = response.as_mut().poll(cx);
+                answer = response.as_mut().poll(&mut nobody);
             }
             if let Poll::Ready(answer) = answer {
                 return Poll::Ready(answer.map_err(|failed| failed_send(failed, progress)));
@@ -245,27 +252,36 @@ impl OneUse {
         Response::from_parts(head, AnswerBody::http1(body, self, idle))
     }
 
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn drive(&mut self, task: &Waker) {
         if let Some(connection) = self.connection.as_mut() {
             // An error shows in the body, which is polled next.
-            let _ = connection.drive(cx);
+            let _ = connection.driver.poll(task);
+        }
+    }
+
+    /// Where the answer was read to its end, what is taken of it wakes nobody: the connection has nothing more to do.
+    pub(super) fn rest_if_done(&self) {
+        if let Some(connection) = self.connection.as_ref().filter(|connection| connection.sender.is_ready()) {
+            connection.driver.rest();
         }
     }
 
     /// Gives the connection back after the answer's end, if it can take another request.
     pub(super) fn give_back(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        // The end of the body may still be in the state machine: turn it once or twice without waiting. At least once,
-        // with a waker that does nothing: the library would else wake this task for the next request that it is given.
-        let mut cx = Context::from_waker(Waker::noop());
+        connection.driver.rest();
+        // The end of the body may still be in the state machine: turn it once or twice without waiting.
         for _ in 0..2 {
-            if connection.drive(&mut cx).is_ready() {
-                return;
-            }
             if connection.sender.is_ready() {
                 self.origin.put_idle(connection, self.unused_for);
                 return;
             }
+            if connection.driver.turn().is_ready() {
+                return;
+            }
+        }
+        if connection.sender.is_ready() {
+            self.origin.put_idle(connection, self.unused_for);
         }
     }
 }
@@ -288,7 +304,7 @@ fn promised_keep_alive(headers: &http::HeaderMap) -> Option<Duration> {
     if headers.contains_key(http::header::TRANSFER_ENCODING) && headers.contains_key(http::header::CONTENT_LENGTH) {
         return Some(Duration::ZERO);
     }
-    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
     let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
     let seconds: u64 = seconds.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.saturating_sub(1)))

@@ -18,6 +18,7 @@ mod http1;
 mod http2;
 pub mod lease;
 pub mod pool;
+mod relay;
 pub mod resolve;
 pub mod stream;
 mod trailers;

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -346,8 +345,7 @@ impl Origin {
             return;
         }
         let now = Instant::now();
-        let mut cx = Context::from_waker(Waker::noop());
-        idle.retain_mut(|one| one.until > now && one.connection.is_open(&mut cx));
+        idle.retain_mut(|one| one.until > now && one.connection.is_open());
         idle.shrink_to(8);
     }
 

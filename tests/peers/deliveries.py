@@ -25,9 +25,9 @@ TOKEN = '[credential.k]\nbearer = { secret = "token" }\n'
 class Stage:
     """One proxy with one token, and the upstream that sees what the token is."""
 
-    def __init__(self, bench, name, secrets, keys="", **options):
+    def __init__(self, bench, name, secrets, keys="", token="token", **options):
         self.bench, self.secrets, self.recorder = bench, pathlib.Path(secrets), bench.serve(lib.Recorder())
-        body = f'{TOKEN}[[route]]\nname = "api"\nhost = "api.example"\nupstream = "http://127.0.0.1:{self.recorder.port}"\ncredential = "k"\n'
+        body = f'{TOKEN.replace("token", token)}[[route]]\nname = "api"\nhost = "api.example"\nupstream = "http://127.0.0.1:{self.recorder.port}"\ncredential = "k"\n'
         self.proxy = proxy(bench, name, body, secrets, keys, **options)
 
     def token(self):
@@ -110,6 +110,32 @@ def single_file_mount(bench, report):
     report.equal("r19: it never changes, and goes on to serve", (stage.token(), stage.row()["health"]), ("one", "ok"))
     checked = bench.command("check", "-c", stage.proxy.folder / "proxy.toml")
     report.check("w13: `check` says it too", "mounted one by one" in checked.stdout + checked.stderr, checked)
+
+
+def directory_mount(bench, report):
+    """W13 for a directory: subPath of one in a volume shows one version for ever; a mount of the whole volume does not."""
+    volume = bench.subfolder("volume-of-directories")
+    kubelet = lib.Kubelet(volume)
+    kubelet.write({"sub/token": b"one"})
+    warning = "partner is a mount of a directory inside one version of a volume (subPath)"
+    for name, source, warned, then in [("subpath", volume / "sub", True, "one"), ("whole", volume, False, "two")]:
+        kubelet.write({"sub/token": b"one"})
+        secrets = bench.subfolder(f"directory-{name}")
+        (secrets / "partner").mkdir()
+        mount(source.resolve(), secrets / "partner", flags=MS_BIND)
+        bench.stack.callback(unmount, secrets / "partner")
+        token = "partner/token" if warned else "partner/sub/token"
+        stage = Stage(bench, f"directory-{name}-proxy", secrets, 'poll = "200ms"', token=token)
+        checked = bench.command("check", "-c", stage.proxy.folder / "proxy.toml")
+        said = [warning in text for text in (stage.proxy.log, checked.stdout + checked.stderr)]
+        report.equal(f"w13: a mounted directory ({name}) is warned about at start and by `check`, or not", said, [warned] * 2)
+        report.equal(f"w13: one warning or none ({name})", stage.proxy.log.count("never be seen"), int(warned))
+        kubelet.write({"sub/token": b"two"})
+        report.check(f"w13: a rotation is seen, or the old value goes on ({name})", stage.reaches(then), stage.row())
+        if warned:
+            report.check("w13: what the kubelet has deleted is told as missing",
+                         stage.until("stale", lambda: stage.row()["health"] == "stale"), stage.row())
+            report.equal("w13: and its last value goes on", stage.token(), "one")
 
 
 def mount_over(bench, report):
@@ -260,8 +286,8 @@ def skip(report, what, error):
 def checks(bench):
     report = bench.report
     bench.folder.chmod(0o755)
-    for check in [single_file_mount, mount_over, permissions, special_files, no_inotify, storm, huge]:
-        if check in (single_file_mount, mount_over, permissions, no_inotify) and os.geteuid() != 0:
+    for check in [single_file_mount, directory_mount, mount_over, permissions, special_files, no_inotify, storm, huge]:
+        if check in (single_file_mount, directory_mount, mount_over, permissions, no_inotify) and os.geteuid() != 0:
             skip(report, check.__doc__.split(":")[0], "needs root")
             continue
         try:

@@ -190,3 +190,39 @@ async fn one_file_may_hold_certificate_and_key() {
     crate::support::files::rename_over(&proxy.secret("both.pem"), both(&two));
     until("the new pair", async || serial(&proxy, &upstream).await == two.serial).await;
 }
+
+#[tokio::test]
+async fn r55_a_service_account_token_rotates_and_the_authority_beside_it_retires_nothing() {
+    let ca = pki::authority("ca");
+    let upstream = Upstream::tls(server(&ca, Clients::Anyone)).await;
+    let url = upstream.url();
+    let setup = Setup::new(format!(
+        "[credential.account]\nbearer = {{ secret = \"account/token\" }}\n\
+         [[route]]\nname = \"api\"\nhost = \"api.test\"\nupstream = \"{url}\"\ncredential = \"account\"\n\
+         tls = {{ ca = \"account/ca.crt\" }}\n"
+    ));
+    // As the kubelet projects it: the token ends without a newline, the namespace is no business of ours.
+    let write = |folder: &std::path::Path, token: &str| {
+        let files = [
+            ("token", token.as_bytes()),
+            ("ca.crt", ca.certificate().as_bytes()),
+            ("namespace", b"default".as_slice()),
+        ];
+        Volume::new(folder.join("account")).unwrap().write(&files).unwrap();
+    };
+    write(&setup.secrets_dir(), "header.first.signature");
+    let proxy = setup.start().await;
+    let carried = async || {
+        assert_eq!(proxy.raw(GET).await.status, 200);
+        upstream.last().head.header("authorization").unwrap().to_owned()
+    };
+    assert_eq!(carried().await, "Bearer header.first.signature");
+    let reloads = "countersign_secret_reloads_total{credential=\"account\",result=\"ok\",reason=\"\"}";
+    let before = proxy.metric(reloads).await;
+    for token in ["header.second.signature", "header.third.signature"] {
+        write(&proxy.scratch.path("secrets"), token);
+        until("the new token", async || carried().await == format!("Bearer {token}")).await;
+    }
+    assert_eq!(upstream.connections(), 1, "the same authority again is the same identity");
+    assert_eq!(proxy.metric(reloads).await - before, 2.0);
+}

@@ -8,6 +8,7 @@ mod identities;
 mod last_good;
 mod log_lines;
 mod seen_from_outside;
+mod sessions;
 mod stage;
 mod under_load;
 mod ways;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use countersign::clock::{Clock as _, SystemClock};
 use serde_json::Value;
 
 use super::{GET, bearer};
@@ -44,6 +45,21 @@ async fn an_identity_is_shown_under_its_route_with_its_end() {
     assert_eq!(proxy.credential("route:api/ca").await["health"], "ok");
     let series = "countersign_certificate_not_after_timestamp_seconds{credential=\"route:api/client_cert\"}";
     assert!(proxy.metric(series).await > 1.7e9);
+}
+
+#[tokio::test]
+async fn w16_the_time_of_loading_is_shown_in_seconds() {
+    let seconds = || SystemClock.now().as_seconds_f64();
+    let upstream = Upstream::ok().await;
+    let began = seconds().floor();
+    let proxy = bearer(&upstream).secret("partner/key", "good").start().await;
+    let series = "countersign_credential_loaded_timestamp_seconds{credential=\"k\"}";
+    let loaded = proxy.metric(series).await;
+    assert!((began..=seconds()).contains(&loaded), "{loaded}");
+    files::rename_over(&proxy.secret("partner/key"), "better");
+    proxy.server.reload().await;
+    let again = proxy.metric(series).await;
+    assert!((loaded..=seconds()).contains(&again), "{again}");
 }
 
 const WAYS: [fn(&Path, &str); 3] = [

@@ -89,11 +89,6 @@ fn postgres() -> Vec<String> {
     urls.split_whitespace().map(str::to_owned).collect()
 }
 
-#[test]
-fn which_places_are_tried_is_said() {
-    println!("stores: memory, SQLite{}", ", PostgreSQL".repeat(postgres().len()));
-}
-
 impl World {
     fn key(&self, tenant: &str) -> ConnectionKey {
         ConnectionKey::new(&self.name, tenant)

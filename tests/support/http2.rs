@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) connection: usize,
     /// The serial number of the client's certificate.
     pub(crate) serial: Option<String>,
+    /// Whether the connection resumed a session.
+    pub(crate) resumed: bool,
     pub(crate) uri: http::Uri,
     pub(crate) headers: HeaderMap,
 }
@@ -148,10 +150,11 @@ impl Wire {
         let Self { stream, connection, seen } = self;
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let serial = certificate.map(|certificate| pki::serial(certificate));
+        let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
         let Ok(mut http) = settings.handshake(stream).await else { return };
         while let Some(Ok((request, respond))) = http.accept().await {
             let (uri, headers) = (request.uri().clone(), request.headers().clone());
-            seen.lock().unwrap().push(Seen { connection, serial: serial.clone(), uri, headers });
+            seen.lock().unwrap().push(Seen { connection, serial: serial.clone(), resumed, uri, headers });
             tokio::spawn(handle(Exchange { request, respond }));
         }
     }

@@ -94,7 +94,7 @@ async fn made(
 }
 
 fn oauth_of<'o>(opened: &'o Opened, credential: &str) -> Option<&'o OAuth> {
-    let index = *opened.snapshot.plan.credential_index.get(credential)?;
+    let index = opened.snapshot.plan.credential_index(credential)?;
     opened.snapshot.plan.config.credentials[index].oauth.as_deref()
 }
 

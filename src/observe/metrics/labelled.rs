@@ -12,11 +12,11 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
 use super::connection::{CallMetrics, ConnectionMetrics};
-use super::credential::CredentialMetrics;
+use super::credential::{CredentialMetrics, CredentialNow};
 use super::route::{PoolState, RouteMetrics};
 use crate::observe::outcome::Outcome;
 
-/// Written a row at a time: a route's when it is called for the first time, a credential's when it is loaded.
+/// Written a row at a time: a route's when it is called for the first time, a credential's when it has changed.
 /// Requests hold their rows and come here no more.
 pub(super) type Named<T> = RwLock<BTreeMap<Arc<str>, Arc<T>>>;
 
@@ -107,39 +107,41 @@ impl Labelled {
         Ok(())
     }
 
-    fn encode_credentials(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let credentials = rows(&self.credentials);
+    fn encode_credentials(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        credentials: &[CredentialNow],
+    ) -> std::fmt::Result {
+        let counted = rows(&self.credentials);
         let help = "New values of secrets that were taken or refused";
         let mut family = counter(encoder, "countersign_secret_reloads", help)?;
-        for (name, credential) in credentials.iter() {
+        for now in credentials {
+            let Some(credential) = counted.get(&*now.name) else { continue };
             for ((result, reason), count) in credential.reloads().iter() {
-                let labels = [("credential", &**name), ("result", result.as_str()), ("reason", reason)];
+                let labels = [("credential", &*now.name), ("result", result.as_str()), ("reason", reason)];
                 count_row(&mut family, &labels, *count)?;
             }
         }
         let help = "Requests that were accepted only with the previous value";
         let mut family = counter(encoder, "countersign_credential_fallbacks", help)?;
-        for (name, credential) in credentials.iter() {
-            count_row(&mut family, &[("credential", name)], credential.fallbacks.get())?;
+        for now in credentials {
+            let count = counted.get(&*now.name).map_or(0, |credential| credential.fallbacks.get());
+            count_row(&mut family, &[("credential", &now.name)], count)?;
         }
         let help = "1 while the newest value cannot be used";
         let mut family = gauge(encoder, "countersign_credential_stale", help)?;
-        for (name, credential) in credentials.iter() {
-            gauge_row(&mut family, &[("credential", name)], i64::from(credential.is_stale()))?;
+        for now in credentials {
+            gauge_row(&mut family, &[("credential", &now.name)], i64::from(now.stale))?;
         }
         let help = "When the value in use was loaded";
         let mut family = gauge(encoder, "countersign_credential_loaded_timestamp_seconds", help)?;
-        for (name, credential) in credentials.iter() {
-            if let Some(at) = credential.loaded() {
-                gauge_row(&mut family, &[("credential", name)], at)?;
-            }
+        for (now, at) in credentials.iter().filter_map(|now| Some((now, now.loaded?))) {
+            gauge_row(&mut family, &[("credential", &now.name)], at.seconds)?;
         }
         let help = "When the certificate in use expires";
         let mut family = gauge(encoder, "countersign_certificate_not_after_timestamp_seconds", help)?;
-        for (name, credential) in credentials.iter() {
-            if let Some(at) = credential.not_after() {
-                gauge_row(&mut family, &[("credential", name)], at)?;
-            }
+        for (now, at) in credentials.iter().filter_map(|now| Some((now, now.not_after?))) {
+            gauge_row(&mut family, &[("credential", &now.name)], at.seconds)?;
         }
         Ok(())
     }
@@ -186,18 +188,20 @@ impl Labelled {
     }
 }
 
-/// Everything that has labels, for these routes.
+/// Everything that has labels, for these routes and credentials.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) labelled: Arc<Labelled>,
     /// Every configured route, sorted.
     pub(super) routes: Vec<Box<str>>,
+    /// Every credential and identity, sorted by name.
+    pub(super) credentials: Vec<CredentialNow>,
 }
 
 impl Collector for Rows {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         self.labelled.encode_routes(&mut encoder, &self.routes)?;
-        self.labelled.encode_credentials(&mut encoder)?;
+        self.labelled.encode_credentials(&mut encoder, &self.credentials)?;
         self.labelled.encode_connections(&mut encoder)?;
         self.labelled.encode_process_wide(&mut encoder)
     }

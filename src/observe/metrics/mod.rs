@@ -2,7 +2,7 @@
 //!
 //! [`Metrics`] is made once and lives as long as the process. What belongs to a route is made when it is called for
 //! the first time ([`Metrics::route`]), so that ten thousand routes cost what is called of them; what belongs to a
-//! credential when a snapshot is built ([`Metrics::credential`]). From then on the request path touches atomics only.
+//! credential when there is something to count ([`Metrics::credential`]). From then on the request path touches atomics only.
 //! [`Metrics::retain`] forgets what a reload removed. No label is by tenant. The admin listener reads [`Metrics::text`].
 
 pub mod connection;
@@ -19,7 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use connection::{CallMetrics, ConnectionMetrics};
-pub use credential::{CredentialMetrics, Reload};
+pub use credential::{CredentialMetrics, CredentialNow, Reload};
 pub use route::{PoolState, RouteMetrics};
 
 use self::labelled::{Labelled, Rows, keep, resolve};
@@ -111,7 +111,7 @@ impl Metrics {
     /// The metrics of a credential, made at the first call with its name. A route's own identity is
     /// named `route:NAME/client_cert` or `route:NAME/ca`.
     pub fn credential(&self, name: &str) -> Arc<CredentialMetrics> {
-        resolve(&self.labelled.credentials, name, CredentialMetrics::new)
+        resolve(&self.labelled.credentials, name, CredentialMetrics::default)
     }
 
     /// The metrics of a credential's connections, made at the first call with its name.
@@ -146,12 +146,13 @@ impl Metrics {
     }
 
     /// Everything in Prometheus text, to be served as [`CONTENT_TYPE`]. `routes` are those that are configured: each
-    /// has its rows, called or not, and no other has.
-    pub fn text<'r>(&self, routes: impl IntoIterator<Item = &'r str>) -> String {
+    /// has its rows, called or not, and no other has. So have `credentials`, as they are now.
+    pub fn text<'r>(&self, routes: impl IntoIterator<Item = &'r str>, mut credentials: Vec<CredentialNow>) -> String {
         let mut routes: Vec<Box<str>> = routes.into_iter().map(Into::into).collect();
         routes.sort_unstable();
         let mut rows = Registry::default();
-        rows.register_collector(Box::new(Rows { labelled: self.labelled.clone(), routes }));
+        credentials.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        rows.register_collector(Box::new(Rows { labelled: self.labelled.clone(), routes, credentials }));
         rows.register_collector(Box::new(process::Process { started: self.started }));
         let mut text = String::with_capacity(16 * 1024);
         // Writing to a String cannot fail; what a collector could not say is left out.

@@ -13,6 +13,10 @@ fn rows<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
     text.lines().filter(|line| line.starts_with(name)).collect()
 }
 
+fn now(name: &str, loaded: Option<Timestamp>) -> CredentialNow {
+    CredentialNow { name: name.to_owned(), stale: false, loaded, not_after: None }
+}
+
 #[test]
 fn counters_have_the_exact_names_of_the_reference() {
     let metrics = metrics();
@@ -22,7 +26,7 @@ fn counters_have_the_exact_names_of_the_reference() {
     route.count(Outcome::UpstreamTimeout);
     metrics.unmatched().count(Outcome::NoRoute);
     metrics.access_lines_dropped.inc();
-    let text = metrics.text(["quiet", "orders"]);
+    let text = metrics.text(["quiet", "orders"], Vec::new());
     assert_eq!(
         rows(&text, "countersign_requests_total"),
         [
@@ -43,7 +47,7 @@ fn the_text_is_what_classic_parsers_take() {
     let metrics = metrics();
     metrics.route("a").count(Outcome::Success);
     metrics.credential("b").refused("empty");
-    let text = metrics.text(["a", "never-called"]);
+    let text = metrics.text(["a", "never-called"], vec![now("b", None)]);
     assert!(text.ends_with('\n'));
     let mut kinds = std::collections::HashMap::new();
     for line in text.lines() {
@@ -67,7 +71,7 @@ fn a_histogram_counts_at_its_bounds() {
     route.proxy_time.observe(Duration::from_micros(50));
     route.proxy_time.observe(Duration::from_nanos(50_001));
     route.proxy_time.observe(Duration::from_secs(3));
-    let text = metrics.text(["r"]);
+    let text = metrics.text(["r"], Vec::new());
     let bucket = |bound: f64| {
         let wanted = |row: &&str| {
             let le = row.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
@@ -85,16 +89,18 @@ fn a_histogram_counts_at_its_bounds() {
 fn credentials_show_health_and_vanish_when_they_are_removed() {
     let metrics = metrics();
     let key = metrics.credential("partner-key");
-    key.mark_fresh(Timestamp::from_seconds(100));
     key.reloaded();
     key.refused("empty");
-    key.mark_stale();
-    let identity = metrics.credential("route:orders/client_cert");
-    identity.set_not_after(Some(Timestamp::from_seconds(200)));
-    let text = metrics.text([]);
+    key.fallbacks.inc();
+    let at = Timestamp::from_seconds;
+    let identity = CredentialNow { not_after: Some(at(200)), ..now("route:orders/client_cert", None) };
+    let stale = CredentialNow { stale: true, ..now("partner-key", Some(at(100))) };
+    let text = metrics.text([], vec![identity.clone(), stale.clone()]);
     for row in [
         "countersign_secret_reloads_total{credential=\"partner-key\",result=\"ok\",reason=\"\"} 1",
         "countersign_secret_reloads_total{credential=\"partner-key\",result=\"error\",reason=\"empty\"} 1",
+        "countersign_credential_fallbacks_total{credential=\"partner-key\"} 1",
+        "countersign_credential_fallbacks_total{credential=\"route:orders/client_cert\"} 0",
         "countersign_credential_stale{credential=\"partner-key\"} 1",
         "countersign_credential_stale{credential=\"route:orders/client_cert\"} 0",
         "countersign_credential_loaded_timestamp_seconds{credential=\"partner-key\"} 100",
@@ -102,11 +108,14 @@ fn credentials_show_health_and_vanish_when_they_are_removed() {
     ] {
         assert!(text.lines().any(|line| line == row), "{row}\n{text}");
     }
+    let rows = rows(&text, "countersign_credential_stale");
+    assert!(rows.is_sorted() && rows.len() == 2, "{rows:?}");
     assert!(Arc::ptr_eq(&key, &metrics.credential("partner-key")));
 
     metrics.retain(|_| true, |name| name != "partner-key");
-    let text = metrics.text([]);
-    assert!(!text.contains("partner-key") && text.contains("route:orders/client_cert"));
+    let text = metrics.text([], vec![identity, stale]);
+    assert!(!text.contains("countersign_secret_reloads_total{"), "what was counted is forgotten: {text}");
+    assert!(!metrics.text([], Vec::new()).contains("partner-key"));
 }
 
 #[test]
@@ -117,7 +126,7 @@ fn removed_routes_vanish_and_pools_have_their_states() {
     metrics.retain(|name| name == "new", |_| true);
     // An old request that ends after the reload makes its row again; it shows only while the route is configured.
     metrics.route("old").count(Outcome::Success);
-    let text = metrics.text(["new"]);
+    let text = metrics.text(["new"], Vec::new());
     assert!(!text.contains("\"old\""));
     assert!(text.contains("countersign_upstream_connections{route=\"new\",state=\"idle\"} 3\n"));
 }
@@ -127,7 +136,7 @@ fn process_wide_metrics_are_there() {
     let metrics = metrics();
     metrics.set_watch_mode(WatchMode::Poll);
     metrics.config_reloaded(ConfigReload::Error);
-    let text = metrics.text([]);
+    let text = metrics.text([], Vec::new());
     for row in [
         "countersign_watch_mode{mode=\"events\"} 0",
         "countersign_watch_mode{mode=\"poll\"} 1",
@@ -144,14 +153,14 @@ fn process_wide_metrics_are_there() {
 fn a_label_cannot_break_its_line() {
     let metrics = metrics();
     metrics.route("a\"b\\c\nd").count(Outcome::Success);
-    assert!(metrics.text(["a\"b\\c\nd"]).contains("{route=\"a\\\"b\\\\c\\nd\",outcome=\"2xx\"} 1\n"));
+    assert!(metrics.text(["a\"b\\c\nd"], Vec::new()).contains("{route=\"a\\\"b\\\\c\\nd\",outcome=\"2xx\"} 1\n"));
 }
 
 #[test]
 fn a_route_that_was_never_called_shows_the_rows_of_one_that_was_at_zero() {
     let metrics = metrics();
     metrics.route("b");
-    let text = metrics.text(["c", "b", "a"]);
+    let text = metrics.text(["c", "b", "a"], Vec::new());
     let of = |route: &str| -> Vec<String> {
         let label = format!("route=\"{route}\"");
         text.lines().filter(|line| line.contains(&label)).map(|line| line.replace(&label, "")).collect()
@@ -164,7 +173,7 @@ fn a_route_that_was_never_called_shows_the_rows_of_one_that_was_at_zero() {
     assert!(first("a") < first("b") && first("b") < first("c"));
 
     metrics.route("a").count(Outcome::Success);
-    let text = metrics.text(["c", "b", "a"]);
+    let text = metrics.text(["c", "b", "a"], Vec::new());
     assert!(text.contains("countersign_requests_total{route=\"a\",outcome=\"2xx\"} 1\n"));
     assert!(text.contains("countersign_requests_total{route=\"c\",outcome=\"2xx\"} 0\n"));
 }

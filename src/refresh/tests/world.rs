@@ -21,7 +21,7 @@ use crate::sign::material::Kind;
 use crate::sign::token::{CallNames, Piece, Placement, Shared, Token};
 use crate::sign::{Signer, Slot};
 use crate::snapshot::plan::Plan;
-use crate::snapshot::{Moment, Snapshot};
+use crate::snapshot::{FingerprintKey, Moment, Snapshot};
 use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::token::fill::Fill;
@@ -115,7 +115,6 @@ impl Settings {
                 prefix: "Bearer ".to_owned(),
                 value: Fill::parse("{access_token}").unwrap(),
             }],
-            derive: None,
             per: Per::Tenant,
             refresh: self.policy.clone(),
         }
@@ -132,7 +131,8 @@ impl Settings {
             value: vec![Piece::Part("access_token".into())],
         };
         let token = Token::new(names, vec![placement], Shared::No);
-        let mut credential = Credential::plain("shop".to_owned(), 0..0, Signer::Token(Box::new(token)), vec![0..0]);
+        let mut credential =
+            Credential::plain("shop".to_owned(), 0..0, Signer::Token(Box::new(token)), std::iter::once(0..0).collect());
         credential.oauth = Some(Arc::new(self.oauth()));
         credential.token_tls = Some(RouteTls {
             client_cert: None,
@@ -145,7 +145,7 @@ impl Settings {
         credential.seed = self.seed.then(|| {
             let names = CallNames { client_secret: Some(NamePattern::parse("seed").unwrap()), ..CallNames::default() };
             let signer = Signer::Token(Box::new(Token::new(names, Vec::new(), Shared::No)));
-            Box::new(Credential::plain("seed:shop".to_owned(), 0..0, signer, vec![0..0]))
+            Box::new(Credential::plain("seed:shop".to_owned(), 0..0, signer, std::iter::once(0..0).collect()))
         });
         config.credentials.push(credential);
         config
@@ -165,8 +165,8 @@ impl Settings {
         }
         let set = SecretSet { generation: 1, files: Arc::new(files) };
         let plan = before.map_or_else(|| Arc::new(Plan::new(Arc::new(self.config()))), |before| before.plan.clone());
-        let moment = Moment { now: Timestamp::from_seconds(START), fingerprint_key: [0; 32] };
-        Arc::new(Snapshot::compile(plan, &set, before, moment))
+        let moment = Moment { now: Timestamp::from_seconds(START), fingerprint_key: FingerprintKey::new(&[0; 32]) };
+        Arc::new(Snapshot::compile(plan, &set, before, &moment))
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
-use ring::{hmac, rand};
+use ring::digest;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, makedev, openat, statx};
 use rustix::io::{Errno, read};
 use zeroize::Zeroizing;
@@ -107,8 +108,8 @@ pub(super) fn time(time: rustix::fs::StatxTimestamp) -> Nanoseconds {
     nanoseconds(time.tv_sec, time.tv_nsec.into())
 }
 
-/// Reads a file of at most `limit` bytes without ever waiting for it.
-pub(super) fn read_file(dir: impl AsFd, name: &CStr, limit: u64) -> Read {
+/// Reads a file of at most `limit` bytes without ever waiting for it. `buffer` is for one file after the other.
+pub(super) fn read_file(dir: impl AsFd, name: &CStr, limit: u64, buffer: &mut Zeroizing<Vec<u8>>) -> Read {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = match openat(dir.as_fd(), name, flags, Mode::empty()) {
         Ok(file) => file,
@@ -130,7 +131,7 @@ pub(super) fn read_file(dir: impl AsFd, name: &CStr, limit: u64) -> Read {
         return Read::Done(None, Err(BadReason::NotRegular(kind)));
     }
     let before = found.stat;
-    let content = content(&file, before.size, limit);
+    let content = content(&file, before.size, limit, buffer);
     match fstat(&file) {
         Ok(after) if Stat::of(&after) == before => Read::Done(Some(found), content),
         Ok(after) if unlinked(&before, &Stat::of(&after)) => Read::Done(Some(found), content),
@@ -143,7 +144,10 @@ fn unlinked(before: &Stat, after: &Stat) -> bool {
     before.inode == after.inode && before.size == after.size && before.mtime == after.mtime
 }
 
-fn content(file: &OwnedFd, size: u64, limit: u64) -> Result<SecretBytes, BadReason> {
+/// Least bytes that are taken for contents, of which most are short.
+const ROOM: usize = 1024;
+
+fn content(file: &OwnedFd, size: u64, limit: u64, buffer: &mut Zeroizing<Vec<u8>>) -> Result<SecretBytes, BadReason> {
     if size > limit {
         return Err(BadReason::TooLarge { size, limit });
     }
@@ -151,7 +155,11 @@ fn content(file: &OwnedFd, size: u64, limit: u64) -> Result<SecretBytes, BadReas
     // that no copy is left behind by a reallocation.
     let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
     let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1).min(most);
-    let mut buffer = Zeroizing::new(vec![0; room]);
+    if buffer.len() < room {
+        // A new one: the old one is wiped whole.
+        *buffer = Zeroizing::new(vec![0; room.next_power_of_two().max(ROOM)]);
+    }
+    let buffer = &mut buffer[..room];
     let mut filled = 0;
     while filled < room {
         match read(file, &mut buffer[filled..]) {
@@ -205,19 +213,8 @@ pub(super) fn unreadable(error: Errno, stat: Option<&rustix::fs::Stat>) -> BadRe
 
 /// Equal for equal contents, different from process to process.
 pub(super) fn digest(content: &Result<SecretBytes, BadReason>) -> Digest {
-    static KEY: OnceLock<Option<hmac::Key>> = OnceLock::new();
-    let key = KEY.get_or_init(|| hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new()).ok());
-    // Without randomness from the system there is no TLS either; an unkeyed digest never leaves
-    // the process.
-    let fallback;
-    let key = match key {
-        Some(key) => key,
-        None => {
-            fallback = hmac::Key::new(hmac::HMAC_SHA256, b"");
-            &fallback
-        }
-    };
-    let mut context = hmac::Context::with_key(key);
+    static KEYED: OnceLock<digest::Context> = OnceLock::new();
+    let mut context = KEYED.get_or_init(keyed).clone();
     match content {
         Ok(bytes) => {
             context.update(b"good");
@@ -230,6 +227,17 @@ pub(super) fn digest(content: &Result<SecretBytes, BadReason>) -> Digest {
     }
     let mut out = Digest::default();
     let length = out.len();
-    out.copy_from_slice(&context.sign().as_ref()[..length]);
+    out.copy_from_slice(&context.finish().as_ref()[..length]);
     out
+}
+
+/// SHA-256 that has taken in a whole block of key, so that a short content costs one block more. Half of what comes out
+/// is cut off, so nobody could add to a content whose digest is known.
+fn keyed() -> digest::Context {
+    let mut key = Zeroizing::new([0; 64]);
+    // Without randomness from the system there is no TLS either; an unkeyed digest never leaves the process.
+    let _ = SystemRandom::new().fill(&mut *key);
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&*key);
+    context
 }

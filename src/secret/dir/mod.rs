@@ -2,12 +2,14 @@
 //!
 //! [`Reader`] keeps what it saw and tells what changed. `walk` goes through directories, `take`
 //! takes up what is found, `file` reads one file, `settle` says when a file may be read, `links` lists what must be watched,
-//! `start` has the remarks that are made once at start. Nothing here waits, watches or logs:
+//! `quiet` tells whether the first reading was left alone, `start` has the remarks that are made once at start. Nothing here waits, watches or logs:
 //! time comes in as an `Instant`, remarks go out as [`Warning`]s. Called by `secret::source`,
 //! and directly by `check`.
 
 mod file;
 mod links;
+mod mounts;
+mod quiet;
 mod settle;
 mod start;
 mod take;
@@ -112,6 +114,8 @@ pub struct Reader {
     /// The next scan takes names that it does not know as they are.
     all_at_once: bool,
     said: HashSet<Warning>,
+    /// Over the first reading.
+    quiet: Option<quiet::Quiet>,
     spare: walk::Spare,
     remarks: start::Remarks,
     #[cfg(test)]
@@ -169,6 +173,15 @@ struct Put {
     content: Result<SecretBytes, BadReason>,
 }
 
+impl Known {
+    /// And the content.
+    fn of(put: Put, mark: u64) -> (Self, Result<SecretBytes, BadReason>) {
+        let Put { seen, born, limit, again, links, content } = put;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        (Self { seen, born, mark, links, limit, again }, content)
+    }
+}
+
 impl Reader {
     /// A reader that has read nothing yet. `dir` is used as it is given: make it absolute.
     pub fn new(dir: PathBuf, wanted: Wanted) -> Self {
@@ -185,6 +198,7 @@ impl Reader {
             gone_since: None,
             all_at_once: true,
             said: HashSet::new(),
+            quiet: None,
             spare: walk::Spare::default(),
             remarks: start::Remarks::default(),
             #[cfg(test)]
@@ -238,19 +252,38 @@ impl Reader {
         Scan { set, unsettled, settles_in, moved: outcome.moved, warnings: fresh, opened: outcome.opened }
     }
 
+    /// Takes over what the first walk found, in one go; true when that is anything.
+    fn begin(&mut self, puts: Vec<(SecretName, Put)>) -> bool {
+        let mark = self.mark;
+        let mut files = HashMap::with_capacity(puts.len());
+        self.known.reserve(puts.len());
+        for (name, put) in puts {
+            let (known, content) = Known::of(put, mark);
+            let digest = file::digest(&content);
+            self.waiting.remove(&name);
+            self.known.insert(name.clone(), known);
+            files.insert(name, SecretFile { content, digest });
+        }
+        self.waiting.retain(|_, waiting| waiting.mark == mark);
+        self.files = Arc::new(files);
+        !self.files.is_empty()
+    }
+
     /// Takes over what a walk found; true when a content changed.
     fn apply(&mut self, puts: Vec<(SecretName, Put)>) -> bool {
         let mark = self.mark;
+        if self.files.is_empty() && self.known.is_empty() {
+            return self.begin(puts);
+        }
         let mut changed: Vec<(SecretName, Option<SecretFile>)> = Vec::new();
         for (name, put) in puts {
-            let digest = file::digest(&put.content);
+            let (known, content) = Known::of(put, mark);
+            let digest = file::digest(&content);
             if self.files.get(&name).is_none_or(|file| file.digest != digest) {
-                changed.push((name.clone(), Some(SecretFile { content: put.content, digest })));
+                changed.push((name.clone(), Some(SecretFile { content, digest })));
             }
             self.waiting.remove(&name);
-            let Put { seen, born, limit, again, links, .. } = put;
-            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            self.known.insert(name, Known { seen, born, mark, links, limit, again });
+            self.known.insert(name, known);
         }
         self.known.retain(|_, known| known.mark == mark);
         self.waiting.retain(|_, waiting| waiting.mark == mark);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::Reader;
 use super::file::Found;
+use super::mounts::Mounts;
 use super::walk::Pass;
 use crate::secret::name::SecretName;
 
@@ -16,6 +17,7 @@ const MAX_LISTED: usize = 5;
 #[derive(Default)]
 pub(super) struct Remarks {
     mounted: Names,
+    pub(super) mounts: Mounts,
     open: Names,
 }
 
@@ -68,8 +70,8 @@ impl Pass<'_> {
 
 /// Lines for the operator about the files that the first scan found.
 pub fn remarks_at_start(reader: &Reader) -> Vec<String> {
-    let Remarks { mounted, open } = &reader.remarks;
-    let mut lines = Vec::new();
+    let Remarks { mounted, mounts, open } = &reader.remarks;
+    let mut lines = mounts.remarks();
     if mounted.count > 0 {
         lines.push(format!(
             "mounted one by one (subPath or a bind mount of a single file), so a rotation will never be seen: {}; \

@@ -60,7 +60,7 @@ impl Pass<'_> {
             hook(&self.path);
         }
         self.out.opened += 1;
-        match read_file(fd, name, limit) {
+        match read_file(fd, name, limit, &mut self.reader.spare.content) {
             Read::Gone => Err(Torn),
             Read::Changing(stat) => {
                 self.wait(&stat, SETTLED);
@@ -126,7 +126,8 @@ impl Pass<'_> {
     fn put(&mut self, put: Put) -> Result<(), Torn> {
         // A name with a control character or a backslash is no name of a secret.
         let known = self.reader.known.get_key_value(self.path.as_str()).map(|(name, _)| name.clone());
-        let Some(name) = known.or_else(|| SecretName::parse(&self.path).ok()) else { return Ok(()) };
+        let named = || self.reader.wanted.name(&self.path).cloned();
+        let Some(name) = known.or_else(named).or_else(|| SecretName::parse(&self.path).ok()) else { return Ok(()) };
         if self.out.puts.len() >= MAX_SECRETS {
             self.out.warnings.push(Warning::TooMany);
             return Ok(());

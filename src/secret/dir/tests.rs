@@ -13,6 +13,7 @@ use rustix::fs::{CWD, FileType};
 use super::*;
 use crate::secret::name::NamePattern;
 
+mod quiet;
 mod unusual;
 
 /// A secrets directory in a temporary place, removed at the end.

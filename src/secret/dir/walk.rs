@@ -12,9 +12,11 @@ use std::time::Instant;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::file::{Found, Inode, Stat, inode, other_kind, unreadable};
 use super::links::passed;
+use super::quiet;
 use super::settle::{GONE, Hint, Via};
 use super::{Depth, MAX_DEPTH, MAX_ENTRIES, Put, Reader, Warning};
 use crate::secret::name::SecretName;
@@ -32,6 +34,8 @@ pub(super) struct Spare {
     listing: Vec<u8>,
     names: Vec<Vec<u8>>,
     path: String,
+    /// Takes the content of one file after the other.
+    pub(super) content: Zeroizing<Vec<u8>>,
 }
 
 /// What a walk found.
@@ -97,6 +101,8 @@ impl<'r> Pass<'r> {
         pass.reader.folders.retain(|_, folder| folder.mark == mark);
         pass.out.moved |= before != pass.reader.folders.len();
         pass.reader.spare.path = pass.path;
+        pass.reader.spare.content.zeroize();
+        pass.reader.spare.content = Zeroizing::default();
         pass.out
     }
 
@@ -137,6 +143,9 @@ impl<'r> Pass<'r> {
                 return Ok(()); // a link to a directory above
             }
             self.above.push(id);
+            if self.reader.generation == 0 {
+                self.reader.remarks.mounts.add(found.mount, &self.path);
+            }
             let mount = std::mem::replace(&mut self.mount, found.mount);
             let inside = self.inside(&fd, name != DATA, id, via);
             self.mount = mount;
@@ -168,6 +177,13 @@ impl<'r> Pass<'r> {
             true => via,
             false => Via::Data,
         };
+        if self.reader.quiet.is_some() {
+            let mut path = self.reader.root.join(&self.path);
+            if !own {
+                path.push("..data");
+            }
+            self.reader.quiet.iter_mut().for_each(|quiet| quiet.watch(&path, id));
+        }
         let mut names = self.reader.spare.names.pop().unwrap_or_default();
         names.clear();
         let kubelet = match self.list(fd, &mut names) {
@@ -271,6 +287,7 @@ impl<'r> Pass<'r> {
                 return Ok(()); // already read through `..data`
             }
             via = Via::Link;
+            self.reader.quiet.iter_mut().for_each(quiet::Quiet::miss);
         } else if kind == code(FileType::Directory) && limit.is_none() {
             return self.subfolder(fd, name, via);
         }

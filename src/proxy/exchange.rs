@@ -1,0 +1,277 @@
+//! One request's attempts at the upstream: signed, sent, and once more where that is safe. Called by `request`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::header::{UPGRADE, VIA};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::live::Live;
+use super::ready::{self, Ready};
+use super::request::Outgoing;
+use super::tally::Tally;
+use super::tokens::{self, Obtained};
+use super::{Proxy, hop};
+use crate::clock::Timestamp;
+use crate::observe::Outcome;
+use crate::sign::SignContext;
+use crate::sign::seal::{Draft, Sealed, Step, Twins};
+use crate::snapshot::Snapshot;
+use crate::snapshot::credential::Value;
+use crate::upstream::body::RequestBody;
+use crate::upstream::lease::{Answer, Patience};
+use crate::upstream::pool::{Freshness, Origin};
+
+/// Sends, and once more with the previous secret where a rotation may have come too early for the upstream.
+pub(super) async fn exchange(
+    proxy: &Proxy,
+    live: &Live,
+    ready: &Ready<'_>,
+    origin: &Arc<Origin>,
+    draft: Draft,
+    body: Outgoing,
+    tally: &mut Tally,
+) -> Result<Answer, Failure> {
+    let attempt = Attempt { proxy, live, ready, origin, arrived: tally.at };
+    let (one, several);
+    let newest = match &*ready.instances {
+        [only] => {
+            one = only.current.as_ref();
+            one.as_slice()
+        }
+        all => {
+            several = all.iter().filter_map(|instance| instance.current.as_ref()).collect::<Vec<_>>();
+            &several
+        }
+    };
+    let held = match body {
+        Outgoing::Streamed(RequestBody::Empty) => None,
+        Outgoing::Streamed(body) => {
+            let answer = attempt.once(draft, body, None, newest, tally).await?;
+            if note_accepted(&answer, newest) == Word::Refused {
+                tokens::renew_later(proxy, live, ready);
+            }
+            return Ok(answer);
+        }
+        Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)),
+    };
+    let bytes = held.as_ref().map(|(bytes, _)| bytes);
+    let previous = attempt.previous();
+    let spare = (previous.is_some() || !ready.tokens.is_empty()).then(|| draft.clone());
+    let answer = attempt.once(draft, held_body(bytes), bytes, newest, tally).await?;
+    if note_accepted(&answer, newest) == Word::Accepted {
+        return Ok(answer);
+    }
+    let Some(draft) = spare else { return Ok(answer) };
+    let renewed = tokens::renew(proxy, live, ready).await?;
+    let values = match (&previous, &renewed) {
+        (None, None) => return Ok(answer),
+        (_, Some(renewed)) => attempt.with_tokens(previous.unwrap_or_else(|| newest.to_vec()), renewed),
+        (Some(previous), None) => previous.clone(),
+    };
+    attempt.note_fallback();
+    drop(answer);
+    attempt.once(draft, held_body(bytes), bytes, &values, tally).await
+}
+
+/// What the upstream says of a credential.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Accepted,
+    Refused,
+}
+
+/// Anything but 401 ends the time of the value before.
+fn note_accepted(answer: &Answer, values: &[&Arc<Value>]) -> Word {
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        return Word::Refused;
+    }
+    for value in values.iter().filter(|value| !value.accepted.load(Ordering::Relaxed)) {
+        value.accepted.store(true, Ordering::Relaxed);
+    }
+    Word::Accepted
+}
+
+fn held_body(bytes: Option<&Bytes>) -> RequestBody {
+    match bytes {
+        Some(bytes) if !bytes.is_empty() => RequestBody::Held(Some(bytes.clone())),
+        _ => RequestBody::Empty,
+    }
+}
+
+struct Attempt<'a> {
+    proxy: &'a Proxy,
+    live: &'a Live,
+    ready: &'a Ready<'a>,
+    origin: &'a Arc<Origin>,
+    arrived: Timestamp,
+}
+
+impl Attempt<'_> {
+    /// The previous values, where at least one credential has one that may be used.
+    fn previous(&self) -> Option<Vec<&Arc<Value>>> {
+        let instances = &self.ready.instances;
+        if instances.iter().all(|instance| instance.previous.is_none()) {
+            return None;
+        }
+        let now = self.proxy.clock.now();
+        if !instances.iter().any(|instance| instance.fallback(now).is_some()) {
+            return None;
+        }
+        Some(instances.iter().filter_map(|i| i.fallback(now).or(i.current.as_ref())).collect())
+    }
+
+    /// The same values, newer tokens in place of the old.
+    fn with_tokens<'v>(&self, values: Vec<&'v Arc<Value>>, renewed: &'v [Obtained]) -> Vec<&'v Arc<Value>> {
+        let places = self.ready.route.credentials.iter();
+        let renewed = |index: &usize| renewed.iter().find(|one| one.credential == *index);
+        let value = |index: &usize| renewed(index).and_then(|one| one.token.instance.current.as_ref());
+        places.zip(values).map(|(index, old)| value(index).unwrap_or(old)).collect()
+    }
+
+    /// Never silent: a warning, a counter, and the credential's health.
+    fn note_fallback(&self) {
+        let now = self.proxy.clock.now();
+        for (instance, &index) in self.ready.instances.iter().zip(&self.ready.route.credentials) {
+            if instance.fallback(now).is_some() {
+                let credential = &self.live.snapshot.credentials[index].name;
+                instance.fell_back.store(true, Ordering::Relaxed);
+                self.proxy.metrics.credential(credential).fallbacks.inc();
+                tracing::warn!(
+                    credential,
+                    route = self.ready.route.name,
+                    "the upstream answered 401 to the newest secret; trying the previous one"
+                );
+            }
+        }
+    }
+
+    /// One attempt; again only where nothing was sent or processed: a used connection turned out to be closed, or a
+    /// shared one refused the request (RFC 9113 section 8.7).
+    async fn once(
+        &self,
+        mut draft: Draft,
+        mut body: RequestBody,
+        signed: Option<&Bytes>,
+        values: &[&Arc<Value>],
+        tally: &mut Tally,
+    ) -> Result<Answer, Failure> {
+        let timeouts = &self.ready.route.timeouts;
+        let body_silence = if hop::is_grpc(&draft.headers) { None } else { timeouts.body };
+        // A handshake takes a connection of its own.
+        let handshake = draft.headers.contains_key(UPGRADE);
+        let mut freshness = if handshake { Freshness::Http1 } else { Freshness::Any };
+        if let Some(bytes) = signed {
+            tally.progress.finish();
+            if tally.attempts == 0 {
+                tally.progress.count(bytes.len() as u64);
+            }
+        }
+        loop {
+            tally.attempts += 1;
+            let mut now = Instant::now();
+            let pool = &self.proxy.pool;
+            let lease = match pool.at_once(self.origin, freshness, now, timeouts.pool) {
+                Some(lease) => lease,
+                None => {
+                    tally.upstream_begins(now);
+                    let leased = pool.checkout(self.origin, freshness, timeouts.connect, timeouts.pool).await;
+                    tally.upstream_ends();
+                    now = Instant::now();
+                    leased?
+                }
+            };
+            if lease.peer_is_local() {
+                add_via(&mut draft.headers, &self.proxy.via_line);
+            }
+            let next = lease.after_refusal(freshness);
+            let request = self.seal(draft, signed, values)?.into_request(body);
+            let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
+            if signed.is_some() {
+                // To sign a body takes its time.
+                now = Instant::now();
+            }
+            tally.upstream_begins(now);
+            let patience = Patience { since: now, response: timeouts.response, body: body_silence };
+            let progress = tally.progress.clone();
+            let sent = lease.send(request, &progress, patience, self.ready.trailers).await;
+            tally.upstream_ends();
+            match sent {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => match failed.unsent.zip(next) {
+                    Some((request, next)) => {
+                        freshness = next;
+                        (draft, body) = self.unseal(*request)?;
+                    }
+                    None => return Err(failed.error.into()),
+                },
+            }
+        }
+    }
+
+    fn seal(&self, draft: Draft, body: Option<&Bytes>, values: &[&Arc<Value>]) -> Result<Sealed, Failure> {
+        let snapshot = &self.live.snapshot;
+        if self.ready.route.credentials.is_empty() {
+            return Ok(draft.unsigned());
+        }
+        let credentials = &*self.ready.route.credentials;
+        let (one, several);
+        let steps = match (credentials, values) {
+            (&[index], [value]) => {
+                one = step(snapshot, index, value);
+                std::slice::from_ref(&one)
+            }
+            _ => {
+                several = credentials
+                    .iter()
+                    .zip(values)
+                    .map(|(&index, value)| step(snapshot, index, value))
+                    .collect::<Vec<_>>();
+                &several
+            }
+        };
+        // Every credential of the route, or nothing leaves.
+        if steps.len() != credentials.len() {
+            return Err(Failure::new(Outcome::CredentialUnavailable, "a credential of the route has no value"));
+        }
+        let plan = &snapshot.plan.routes[self.ready.index];
+        let captures: Vec<(&str, &str)> =
+            self.ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let context = SignContext {
+            now: if plan.needs_request { self.proxy.clock.now() } else { self.arrived },
+            random: if plan.needs_random { super::random()? } else { [0; 32] },
+            fixed_nonce: None,
+            tenant: self.ready.tenant.as_deref(),
+            captures: &captures,
+        };
+        let empty = Bytes::new();
+        let body = if plan.needs_body { Some(body.unwrap_or(&empty).as_ref()) } else { None };
+        draft.seal(steps, body, &context).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
+    }
+
+    /// A request that was not sent, without what signing put in: every attempt is signed anew.
+    fn unseal(&self, request: Request<RequestBody>) -> Result<(Draft, RequestBody), Failure> {
+        let (parts, body) = request.into_parts();
+        let target = ready::target(&parts.uri, 0);
+        let mut headers = parts.headers;
+        headers.remove(http::header::HOST);
+        let host = self.live.host(self.ready)?;
+        let mut draft = Draft { method: parts.method, tls: self.ready.route.upstream.tls, host, target, headers };
+        self.ready.strip(&mut draft, Twins::Possible);
+        Ok((draft, body))
+    }
+}
+
+fn step<'s>(snapshot: &'s Snapshot, credential: usize, value: &'s Value) -> Step<'s> {
+    Step { signer: &snapshot.credentials[credential].signer, keys: &value.keys, kept: Some(&value.kept) }
+}
+
+/// Towards this machine and private networks only: `Via` makes a loop visible.
+fn add_via(headers: &mut HeaderMap, line: &HeaderValue) {
+    if !headers.get_all(VIA).iter().any(|other| other == line) {
+        headers.append(VIA, line.clone());
+    }
+}
