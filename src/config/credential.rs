@@ -11,9 +11,9 @@ use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;
 use super::model::{Credential, Span, Spanned};
-use super::oauth;
 use super::schema::Kind;
 use super::units::nearest;
+use super::{oauth, oauth_text};
 use crate::secret::name::NamePattern;
 use crate::sign::api_key::ApiKey;
 use crate::sign::basic::{Basic, PublicValue};
@@ -144,7 +144,7 @@ fn with_tokens(
     name: &Spanned<&str>,
     holes: &mut Vec<Spanned<Hole>>,
 ) -> Option<Credential> {
-    let made = oauth::oauth2(&mut oauth::Reader { fields, text, holes })?;
+    let made = oauth::oauth2(&mut oauth_text::Reader { fields, text, holes })?;
     let secret_spans = secret_spans(&made.signer, &made.places, text, &name.span);
     let plain = Credential::plain(name.value.to_owned(), name.span.clone(), made.signer, secret_spans);
     Some(Credential {

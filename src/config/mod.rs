@@ -28,7 +28,7 @@ mod oauth;
 mod oauth_check;
 mod oauth_parts;
 mod oauth_state;
-mod oauth_url;
+mod oauth_text;
 mod parts;
 mod plain;
 mod reference;

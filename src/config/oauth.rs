@@ -1,28 +1,23 @@
-//! From an `oauth2` table to [`OAuth`] and its [`Signer`]: grant, client, URLs. The tables within it are read in
-//! `oauth_parts.rs`; what it has to do with routes and `[state]` is in `oauth_check.rs`.
+//! From an `oauth2` table to [`OAuth`] and its [`Signer`]: grant, client, parameters. Texts with variables are read in
+//! `oauth_text.rs`, the tables within it in `oauth_parts.rs`; what it has to do with routes and `[state]` is in `oauth_check.rs`.
 
 use toml::de::DeValue;
 
 use super::credential::{Places, header};
-use super::credential_hmac::Hole;
 use super::fields::Fields;
-use super::hints::type_name;
 use super::keys_oauth::{CLIENT_AUTH_LATER, GRANTS_LATER};
-use super::literal;
 use super::model::{Credential, RouteTls, Span, Spanned};
 use super::oauth_parts::{self, later_word};
-use super::oauth_url::{check_host, check_url, variables};
+use super::oauth_text::{Reader, Variables};
 use super::route_settings;
-use super::schema::one_of;
-use super::units;
 use crate::secret::name::NamePattern;
 use crate::sign::api_key::ApiKey;
 use crate::sign::basic::PublicValue;
 use crate::sign::token::{CallNames, Shared, Token};
 use crate::sign::{Place, Signer, Slot};
 use crate::token::OAuth;
-use crate::token::fill::{Fill, FillError};
-use crate::token::grant::{ClientAuth, Endpoint, Grant, Insecure, Per};
+use crate::token::fill::Fill;
+use crate::token::grant::{ClientAuth, Grant, Insecure, Per};
 
 /// An `oauth2` table, read.
 pub(super) struct Made {
@@ -31,22 +26,6 @@ pub(super) struct Made {
     pub oauth: OAuth,
     pub tls: RouteTls,
     pub seed: Option<Spanned<NamePattern>>,
-}
-
-/// The table and the text around it; collects what its texts take from the route.
-pub(super) struct Reader<'f, 't, 'i> {
-    pub fields: &'f Fields<'t, 'i>,
-    pub text: &'f str,
-    pub holes: &'f mut Vec<Spanned<Hole>>,
-}
-
-/// What a variable of a text may be.
-#[derive(Clone, Copy)]
-pub(super) enum Variables<'v> {
-    /// `{tenant}` and captures: the route gives them.
-    OfRoute,
-    /// One of these.
-    Of(&'v [String]),
 }
 
 /// `oauth2 = { .. }`; `None` with mistakes that leave nothing to check.
@@ -317,85 +296,4 @@ fn headers(reader: &mut Reader<'_, '_, '_>) -> Vec<(http::HeaderName, Fill)> {
         }
     }
     all
-}
-
-impl<'t> Reader<'_, 't, '_> {
-    /// `NAME = "text"` entries in the order of the file.
-    fn strings(&self, key: &str) -> Vec<(Spanned<&'t str>, Spanned<&'t str>)> {
-        let mut out = Vec::new();
-        for (name, value) in self.fields.entries(key) {
-            match value.get_ref() {
-                DeValue::String(text) => out.push((name, Spanned { value: &**text, span: value.span() })),
-                other => self.fields.mistakes().hinted(
-                    value.span(),
-                    format!("`{key}.{}` must be a string, not {}", name.value, type_name(other)),
-                    "write it in quotes",
-                ),
-            }
-        }
-        out
-    }
-
-    /// The text of a key, with variables of the route.
-    fn filled(&mut self, name: &str) -> Option<Fill> {
-        let text = self.fields.text(name)?;
-        self.fill(&text, Variables::OfRoute)
-    }
-
-    /// A text with variables.
-    pub(super) fn fill(&mut self, text: &Spanned<&str>, known: Variables<'_>) -> Option<Fill> {
-        let mistakes = self.fields.mistakes();
-        let fill = match Fill::parse(text.value) {
-            Ok(fill) => fill,
-            Err(error) => {
-                let hint = match error {
-                    FillError::Brace => "write {{ or }} for a literal brace",
-                    FillError::Name => "write a variable such as {tenant}",
-                };
-                mistakes.hinted(text.span.clone(), "the braces of this text do not fit together", hint);
-                return None;
-            }
-        };
-        for (variable, at) in fill.variables().zip(variables(text.value)) {
-            let span = literal::inside(self.text, &text.span, text.value, &at).unwrap_or_else(|| text.span.clone());
-            match known {
-                Variables::OfRoute if variable.contains([':', '.']) => {
-                    let message = format!("there is no variable {{{variable}}} here");
-                    mistakes.hinted(span, message, "write {tenant}, or {NAME} for a capture of the route's host");
-                }
-                Variables::OfRoute if variable == "tenant" => self.holes.push(Spanned { value: Hole::Tenant, span }),
-                Variables::OfRoute => self.holes.push(Spanned { value: Hole::Capture(variable.to_owned()), span }),
-                Variables::Of(names) if names.iter().any(|name| name == variable) => {}
-                Variables::Of(names) => {
-                    let words: Vec<String> = names.iter().map(|name| format!("{{{name}}}")).collect();
-                    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                    let hint = match units::nearest(variable, names.iter().map(String::as_str)) {
-                        Some(near) => format!("did you mean {{{near}}}?"),
-                        None => format!("write {}", one_of(&words).replace('"', "")),
-                    };
-                    mistakes.hinted(span, format!("there is no variable {{{variable}}} here"), hint);
-                }
-            }
-        }
-        Some(fill)
-    }
-
-    /// The URL of a key.
-    fn endpoint(&mut self, name: &str, insecure: Insecure) -> Option<Endpoint> {
-        let text = self.fields.text(name)?;
-        let mistakes = self.fields.mistakes();
-        if let Err((message, hint)) = check_url(name, text.value, insecure) {
-            if text.value.contains('@') {
-                mistakes.mask(text.span.clone());
-            }
-            mistakes.hinted(text.span, message, hint);
-            return None;
-        }
-        let fill = self.fill(&text, Variables::OfRoute)?;
-        if let Err((message, hint)) = check_host(name, &fill) {
-            mistakes.hinted(text.span, message, hint);
-            return None;
-        }
-        Some(Endpoint { url: fill, insecure })
-    }
 }

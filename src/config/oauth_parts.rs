@@ -8,7 +8,7 @@ use super::fields::{Fields, Mistakes};
 use super::hints::type_name;
 use super::keys_oauth::BODIES_LATER;
 use super::model::Spanned;
-use super::oauth::{Reader, Variables};
+use super::oauth_text::{Reader, Variables};
 use super::schema::Kind;
 use super::schema::one_of;
 use super::units::nearest;

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::fields::{Fields, Mistakes};
 use super::model::{Events, Span, Spanned, State, StateUrl};
-use super::oauth_url::check_url;
+use super::oauth_text::check_url;
 use super::units::nearest;
 use crate::secret::name::NamePattern;
 use crate::sign::basic::PublicValue;

@@ -2,15 +2,15 @@
 
 `expiry`: one refresh for each expiry, with a thousand requests at that moment and with three processes on one SQLite file
 or one PostgreSQL. `crash`: SIGKILL at random moments. `faults`: token endpoints that fail in every way. `isolation`: a
-thousand merchants that do not feel each other. `COUNTERSIGN_ONLY=crash tests/peers/run refresh` runs one of them.
+thousand merchants that do not feel each other. `outage`: a database that restarts. `COUNTERSIGN_ONLY=crash tests/peers/run refresh` runs one of them.
 """
 
 import os
 
-from . import crash, expiry, faults, isolation
+from . import crash, expiry, faults, isolation, outage
 from .stage import Stage
 
-PARTS = {"expiry": expiry, "crash": crash, "faults": faults, "isolation": isolation}
+PARTS = {"expiry": expiry, "crash": crash, "faults": faults, "isolation": isolation, "outage": outage}
 
 
 def checks(bench):

@@ -20,7 +20,7 @@ from .stage import Shop, Upstream, Workers
 SEED = int(os.environ.get("COUNTERSIGN_SEED", str(random.SystemRandom().getrandbits(32))))
 TENANTS = 1000
 LIFE = 26  # seconds: those that came first are refreshed again while the last ones come
-SECONDS = 8  # after everybody was served once
+SECONDS = 5  # after everybody was served once
 REVOKED = 20
 PAUSE = 0.5  # seconds between revocations
 TAKEN = 0.5  # seconds after which a revoked connection's token is used by nobody in this process
@@ -73,12 +73,12 @@ def black_hole(stage):
         time.sleep(seconds)
         workers.stop()
         return workers
-    alone = measure(4)
+    alone = measure(3)
     trouble = Workers(stage.loop, [proxy.port] * 60, [bad], pace=0.05)
-    beside = measure(5)
+    beside = measure(4)
     trouble.stop()
     report.check("the good merchant is served all along", not alone.failed and not beside.failed and beside.answers, (alone.failed + beside.failed)[:3])
-    report.check("its tokens were refreshed meanwhile", platform.granted["good"] >= 3, platform.granted)
+    report.check("its tokens were refreshed meanwhile", platform.granted["good"] >= 2, platform.granted)
     statuses = collections.Counter((a.status, a.fields.get("countersign-error"), a.problem.get("reason")) for _, a in trouble.answers)
     report.check("the other one's workers are told that there is no token", set(statuses) == {(503, "token_unavailable", "timeout")}, statuses)
     one, two = ([answer.took for _, answer in workers.answers] for workers in (alone, beside))

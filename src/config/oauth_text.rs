@@ -1,14 +1,118 @@
-//! URLs of token endpoints and the like: which may be written, and where their variables stand. Called by `oauth` and
-//! `oauth_state`.
+//! The texts of an `oauth2` table: URLs and other texts in which variables may stand, and who fills them. Called by
+//! `oauth.rs`, `oauth_parts.rs` and, for its URL, `oauth_state.rs`.
 
 use std::ops::Range;
 
-use super::units;
-use crate::token::fill::{Fill, FillPart};
-use crate::token::grant::Insecure;
+use toml::de::DeValue;
 
-/// What is wrong, and what to do.
-pub(super) type Wrong = (String, String);
+use super::credential_hmac::Hole;
+use super::fields::Fields;
+use super::hints::type_name;
+use super::literal;
+use super::model::Spanned;
+use super::schema::one_of;
+use super::units;
+use crate::token::fill::{Fill, FillError, FillPart};
+use crate::token::grant::{Endpoint, Insecure};
+
+/// The table and the text around it; collects what its texts take from the route.
+pub(super) struct Reader<'f, 't, 'i> {
+    pub fields: &'f Fields<'t, 'i>,
+    pub text: &'f str,
+    pub holes: &'f mut Vec<Spanned<Hole>>,
+}
+
+/// What a variable of a text may be.
+#[derive(Clone, Copy)]
+pub(super) enum Variables<'v> {
+    /// `{tenant}` and captures: the route gives them.
+    OfRoute,
+    /// One of these.
+    Of(&'v [String]),
+}
+
+impl<'t> Reader<'_, 't, '_> {
+    /// `NAME = "text"` entries in the order of the file.
+    pub(super) fn strings(&self, key: &str) -> Vec<(Spanned<&'t str>, Spanned<&'t str>)> {
+        let mut out = Vec::new();
+        for (name, value) in self.fields.entries(key) {
+            match value.get_ref() {
+                DeValue::String(text) => out.push((name, Spanned { value: &**text, span: value.span() })),
+                other => self.fields.mistakes().hinted(
+                    value.span(),
+                    format!("`{key}.{}` must be a string, not {}", name.value, type_name(other)),
+                    "write it in quotes",
+                ),
+            }
+        }
+        out
+    }
+
+    /// The text of a key, with variables of the route.
+    pub(super) fn filled(&mut self, name: &str) -> Option<Fill> {
+        let text = self.fields.text(name)?;
+        self.fill(&text, Variables::OfRoute)
+    }
+
+    /// A text with variables.
+    pub(super) fn fill(&mut self, text: &Spanned<&str>, known: Variables<'_>) -> Option<Fill> {
+        let mistakes = self.fields.mistakes();
+        let fill = match Fill::parse(text.value) {
+            Ok(fill) => fill,
+            Err(error) => {
+                let hint = match error {
+                    FillError::Brace => "write {{ or }} for a literal brace",
+                    FillError::Name => "write a variable such as {tenant}",
+                };
+                mistakes.hinted(text.span.clone(), "the braces of this text do not fit together", hint);
+                return None;
+            }
+        };
+        for (variable, at) in fill.variables().zip(variables(text.value)) {
+            let span = literal::inside(self.text, &text.span, text.value, &at).unwrap_or_else(|| text.span.clone());
+            match known {
+                Variables::OfRoute if variable.contains([':', '.']) => {
+                    let message = format!("there is no variable {{{variable}}} here");
+                    mistakes.hinted(span, message, "write {tenant}, or {NAME} for a capture of the route's host");
+                }
+                Variables::OfRoute if variable == "tenant" => self.holes.push(Spanned { value: Hole::Tenant, span }),
+                Variables::OfRoute => self.holes.push(Spanned { value: Hole::Capture(variable.to_owned()), span }),
+                Variables::Of(names) if names.iter().any(|name| name == variable) => {}
+                Variables::Of(names) => {
+                    let words: Vec<String> = names.iter().map(|name| format!("{{{name}}}")).collect();
+                    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                    let hint = match units::nearest(variable, names.iter().map(String::as_str)) {
+                        Some(near) => format!("did you mean {{{near}}}?"),
+                        None => format!("write {}", one_of(&words).replace('"', "")),
+                    };
+                    mistakes.hinted(span, format!("there is no variable {{{variable}}} here"), hint);
+                }
+            }
+        }
+        Some(fill)
+    }
+
+    /// The URL of a key.
+    pub(super) fn endpoint(&mut self, name: &str, insecure: Insecure) -> Option<Endpoint> {
+        let text = self.fields.text(name)?;
+        let mistakes = self.fields.mistakes();
+        if let Err((message, hint)) = check_url(name, text.value, insecure) {
+            if text.value.contains('@') {
+                mistakes.mask(text.span.clone());
+            }
+            mistakes.hinted(text.span, message, hint);
+            return None;
+        }
+        let fill = self.fill(&text, Variables::OfRoute)?;
+        if let Err((message, hint)) = check_host(name, &fill) {
+            mistakes.hinted(text.span, message, hint);
+            return None;
+        }
+        Some(Endpoint { url: fill, insecure })
+    }
+}
+
+type Wrong = (String, String);
 
 /// `https://HOST[:PORT]/..`, or `http` where that is allowed; variables are taken for a letter.
 pub(super) fn check_url(name: &str, text: &str, insecure: Insecure) -> Result<(), Wrong> {
@@ -60,7 +164,7 @@ pub(super) fn check_url(name: &str, text: &str, insecure: Insecure) -> Result<()
 }
 
 /// Who fills a variable must not choose where secrets go: the host ends in text of the configuration.
-pub(super) fn check_host(name: &str, url: &Fill) -> Result<(), Wrong> {
+fn check_host(name: &str, url: &Fill) -> Result<(), Wrong> {
     let (mut last, mut tail) = (None, String::new());
     for (index, part) in url.parts().enumerate() {
         match part {
@@ -94,7 +198,7 @@ fn open_host(name: &str, variable: &str) -> Wrong {
 }
 
 /// Where each `{variable}` of a good text stands, braces included.
-pub(super) fn variables(text: &str) -> Vec<Range<usize>> {
+fn variables(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(open) = text[at..].find(['{', '}']).map(|open| at + open) {
