@@ -1,13 +1,14 @@
 //! What every store does with a record, once for all of them: who wins a lease, what a commit changes, when it is lost.
 //! A store reads a record under its own lock, asks here, and writes what came of it. No I/O. Callers: `memory`, `ledger`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::time::{later, until};
 use super::{Change, Known};
 use crate::clock::Timestamp;
 use crate::token::record::{Lease, Reason, State, TokenSet};
-use crate::token::{Event, Record};
+use crate::token::{ConnectionKey, Event, Record};
 
 /// A record with what only stores know of it. `record.intent` is the older of the two moments here.
 #[derive(Clone, Debug)]
@@ -166,7 +167,15 @@ impl Kept {
 
 /// Events of the record that is written with them get its version.
 pub(super) fn mark(events: &mut [Event], record: &Record) {
-    for event in events.iter_mut().filter(|event| event.key == record.key) {
-        event.version = record.version;
+    mark_all(events, std::slice::from_ref(record));
+}
+
+/// The same for many: each event is looked at once.
+pub(super) fn mark_all(events: &mut [Event], records: &[Record]) {
+    let versions: HashMap<&ConnectionKey, u64> = records.iter().map(|record| (&record.key, record.version)).collect();
+    for event in events {
+        if let Some(version) = versions.get(&event.key) {
+            event.version = *version;
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::database::{Arg, For, OPERATION, Row, Sql, Work, within};
 use super::ledger::Ledger;
 use super::rows::{Sealed, Stored, columns, select};
-use super::rules::{Fate, Kept, Verdict, mark};
+use super::rules::{Fate, Kept, Verdict, mark, mark_all};
 use super::{Change, Claim, Committed, Existing, Known, StoreError, outbox};
 use crate::token::{ConnectionKey, Event, Record};
 
@@ -177,9 +177,9 @@ impl Ledger {
             };
             let stored = Stored { kept, sealed };
             stored.save(&mut work).await?;
-            mark(&mut events, &stored.kept.record);
             written.push(stored.kept.record);
         }
+        mark_all(&mut events, &written);
         outbox::tell(&mut work, &events, now).await?;
         work.commit().await?;
         Ok(written)

@@ -30,9 +30,9 @@ def checks(stage):
     time.sleep(2)
     # Cut while a call is under way, so that an answer comes when there is nowhere to store it.
     platform.pause(before=0, after=1000)
+    before = len(platform.grants())
     calls = len([e for e in platform.events() if e.get("event") == "call"])
     lib.wait_for("a token call", lambda: len([e for e in platform.events() if e.get("event") == "call"]) > calls)
-    before = len(platform.grants())
     database.process.send_signal(signal.SIGINT)  # fast: every session is ended
     database.process.wait(30)
     time.sleep(GONE)
