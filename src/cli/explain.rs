@@ -123,11 +123,12 @@ fn tokens(snapshot: &Snapshot, route: usize) -> Vec<Obtained> {
     let now = SystemClock.now();
     let credentials = snapshot.plan.config.routes[route].credentials.iter();
     let named = credentials.filter_map(|&credential| {
-        let Signer::Token(token) = &*snapshot.credentials[credential].signer else { return None };
+        let signer = &snapshot.credentials[credential].signer;
+        let Signer::Token(token) = &**signer else { return None };
         let text = |part: &str| Material::Text(SecretBytes::copy_of(format!("[{part}]").as_bytes()));
         let value = Value::of_token(token.parts().iter().map(|part| text(part)).collect(), now, 0);
         let instance = Arc::new(Instance::of_token(Arc::new(value)));
-        Some(Obtained { credential, token: Arc::new(Token::shown(instance)) })
+        Some(Obtained { credential, token: Arc::new(Token::shown(instance, signer)) })
     });
     named.collect()
 }

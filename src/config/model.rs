@@ -329,7 +329,7 @@ pub enum TenantSource {
 }
 
 /// `tls` of a route, or of an `oauth2` credential's token endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteTls {
     /// PEM certificate chain (may hold the key as well).
     pub client_cert: Option<Spanned<NamePattern>>,

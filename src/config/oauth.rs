@@ -83,7 +83,6 @@ pub(super) fn oauth2(reader: &mut Reader<'_, '_, '_>) -> Option<Made> {
         request,
         answer,
         dead: fields.texts("dead").unwrap_or_default().iter().map(|text| text.value.to_owned()).collect(),
-        inject,
         per,
         refresh: oauth_parts::refresh(&fields.table("refresh")),
     };

@@ -15,9 +15,7 @@ use super::units::nearest;
 use crate::sign::Slot;
 use crate::sign::token::{ACCESS_TOKEN, Piece, Placement, text_fits};
 use crate::token::fill::{Fill, FillPart};
-use crate::token::grant::{
-    AnswerShape, BodyForm, ClientAuth, Condition, ExpiresUnit, Inject, RefreshPolicy, RequestShape,
-};
+use crate::token::grant::{AnswerShape, BodyForm, ClientAuth, Condition, ExpiresUnit, RefreshPolicy, RequestShape};
 
 /// The parameters that token requests have, by their standard names.
 const PARAMETERS: [&str; 13] = [
@@ -260,6 +258,17 @@ fn offset(text: &str) -> Option<i32> {
     };
     let (hours, minutes) = (two(hours).filter(|h| *h <= 14)?, two(minutes).filter(|m| *m < 60)?);
     Some(sign * (hours * 3600 + minutes * 60))
+}
+
+/// One placement of a token.
+#[derive(Clone, Debug)]
+pub(super) struct Inject {
+    /// Where.
+    slot: Slot,
+    /// What stands before the value; default `Bearer ` in `Authorization`, else nothing.
+    prefix: String,
+    /// Default `{access_token}`. Variables: `access_token`, `value.NAME`, `tenant`.
+    value: Fill,
 }
 
 /// `inject`; `None` with mistakes that leave no placement.

@@ -275,7 +275,7 @@ fn what_an_oauth2_table_says_arrives() {
     assert_eq!(oauth.answer.refresh_token.as_deref(), Some("/refresh"));
     assert_eq!(oauth.answer.expires_unit, Some(ExpiresUnit::Local(9 * 3600)));
     assert_eq!(oauth.answer.ok, Some(Condition { pointer: "/code".into(), value: "0".into() }));
-    let prefixes: Vec<&str> = oauth.inject.iter().map(|inject| inject.prefix.as_str()).collect();
+    let prefixes: Vec<&str> = placements(shop).iter().map(|placement| placement.prefix.as_str()).collect();
     assert_eq!(prefixes, ["", "", ""]);
     assert_eq!((oauth.refresh.at, oauth.refresh.parallel), (0.9, 4));
     assert_eq!((oauth.refresh.before, oauth.refresh.first), (Duration::from_secs(60), Duration::from_millis(500)));
@@ -286,15 +286,21 @@ fn what_an_oauth2_table_says_arrives() {
     assert_eq!(&loaded.source.text[seed.secret_spans[0].clone()], "\"shop/{tenant}/refresh-token\"");
     assert_eq!(shop.token_tls.as_ref().unwrap().server_name.as_deref(), Some("auth.example.com"));
     let [plain, _, person, legacy, lab, key] = &config.credentials[..] else { panic!("six credentials") };
+    assert_eq!(placements(plain)[0].prefix, "Bearer ");
     let plain = plain.oauth.as_ref().unwrap();
-    assert_eq!((plain.client_auth, &*plain.inject[0].prefix), (ClientAuth::Basic, "Bearer "));
+    assert_eq!(plain.client_auth, ClientAuth::Basic);
     assert_eq!(plain.redirect_url, "http://127.0.0.1:0/callback");
-    let person = person.oauth.as_ref().unwrap();
-    assert_eq!((person.per, &*person.inject[0].prefix), (Per::Credential, "Zoho-oauthtoken "));
+    assert_eq!(placements(person)[0].prefix, "Zoho-oauthtoken ");
+    assert_eq!(person.oauth.as_ref().unwrap().per, Per::Credential);
     assert_eq!(legacy.oauth.as_ref().unwrap().request.body, BodyForm::Query);
     let lab = lab.oauth.as_ref().unwrap();
     assert_eq!((lab.token_url.insecure, lab.refresh.at, lab.client_auth), (Insecure::Allowed, 0.1, ClientAuth::None));
     assert!(key.oauth.is_none() && key.token_tls.is_none());
+}
+
+fn placements(credential: &crate::config::model::Credential) -> &[crate::sign::token::Placement] {
+    let crate::sign::Signer::Token(token) = &*credential.signer else { panic!("{} has tokens", credential.name) };
+    token.placements()
 }
 
 #[test]

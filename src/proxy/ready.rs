@@ -82,15 +82,16 @@ pub fn prepare<'l>(
     let mut instances = Vec::with_capacity(route.credentials.len());
     for &index in &route.credentials {
         let credential = &snapshot.credentials[index];
-        if let Some(obtained) = tokens.iter().find(|obtained| obtained.credential == index) {
+        if let Signer::Token(_) = &*credential.signer {
+            // Between two configurations a token may have been made for the other one.
+            let obtained = tokens.iter().find(|obtained| obtained.credential == index);
+            let fitting = obtained.filter(|obtained| obtained.token.fits(&credential.signer));
+            let obtained = fitting.ok_or_else(|| Failure {
+                credential: Some(credential.name.to_string()),
+                ..Failure::new(Outcome::CredentialUnavailable, format!("credential {} has no token", credential.name))
+            })?;
             instances.push(Held::Token(obtained.token.instance.clone()));
             continue;
-        }
-        if matches!(*credential.signer, Signer::Token(_)) {
-            return Err(Failure {
-                credential: Some(credential.name.clone()),
-                ..Failure::new(Outcome::CredentialUnavailable, format!("credential {} has no token", credential.name))
-            });
         }
         let instance = credential.instance(value).map_err(|why| Failure::unavailable(&credential.name, &why))?;
         instance.value().map_err(|why| Failure::unavailable(&credential.name, &why))?;

@@ -135,17 +135,27 @@ pub(super) async fn read_again(inner: &Inner, client: &Client, entry: &Entry) ->
     Ok(())
 }
 
-/// Once a minute: tells the store what was used, and lets idle entries go.
+/// Once a minute: tells the store what was used, lets idle entries go, and old events that nobody is told of.
 pub(super) async fn sweep(inner: Arc<Inner>) {
     loop {
         sleep(SWEEP_EVERY).await;
         tell_used(&inner).await;
+        if inner.scene.load().snapshot.plan.config.events.is_none() {
+            drop_old_events(&inner).await;
+        }
         let now = inner.parts.clock.now();
         for client in inner.scene.load_full().clients() {
             for gone in client.lane.table.sweep(now) {
                 inner.forget(client, &gone);
             }
         }
+    }
+}
+
+/// Without `[events]` nobody takes events; those that are too old leave all the same.
+pub(super) async fn drop_old_events(inner: &Inner) {
+    if let Err(error) = inner.parts.store.take_events(0, Duration::ZERO).await {
+        tracing::warn!(%error, "the store of connections");
     }
 }
 

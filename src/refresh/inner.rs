@@ -121,7 +121,7 @@ impl Inner {
         let Some(busy) = entry.begin() else { return };
         self.running.send_modify(|count| *count += 1);
         let running = Running(self.clone());
-        tokio::spawn(attempt::run(self.clone(), client.clone(), busy, cause, running_guard(running)));
+        tokio::spawn(attempt::run(self.clone(), client.clone(), busy, cause, running));
     }
 
     /// Takes a stored record into use. Older ones than the known change nothing.
@@ -145,7 +145,7 @@ impl Inner {
             entry.refresh_at.store(NEVER, Ordering::Relaxed);
             return;
         };
-        if !fresh && entry.token.load().is_some() {
+        if !fresh && entry.token.load().as_ref().is_some_and(|token| token.fits(&client.signer)) {
             return;
         }
         let keys = match client.parts(&record.tokens) {
@@ -162,6 +162,7 @@ impl Inner {
         let value = Value::of_token(keys, self.parts.clock.now(), record.version);
         let token = Token {
             instance: Arc::new(Instance::of_token(Arc::new(value))),
+            signer: client.signer.clone(),
             version: record.version,
             host: record.tokens.host.as_deref().map(Arc::from),
             usable_until,
@@ -222,11 +223,6 @@ impl Inner {
             self.told.notify_one();
         }
     }
-}
-
-/// What is dropped when a task ends.
-fn running_guard(running: Running) -> impl Send + 'static {
-    running
 }
 
 fn shifted(at: Timestamp, millis: i64) -> Timestamp {

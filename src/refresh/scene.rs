@@ -41,7 +41,7 @@ pub(super) struct Client {
     pub(super) name: Arc<str>,
     pub(super) oauth: Arc<OAuth>,
     pub(super) lane: Arc<Lane>,
-    signer: Arc<Signer>,
+    pub(super) signer: Arc<Signer>,
     place: usize,
 }
 

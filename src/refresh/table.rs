@@ -10,6 +10,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::scene::Client;
 use super::view::{NoToken, Token};
 use crate::clock::Timestamp;
 use crate::token::ConnectionKey;
@@ -104,9 +105,9 @@ impl Entry {
         }
     }
 
-    /// The token, if it may be sent now.
-    pub(super) fn usable(&self, now: Timestamp) -> Option<Arc<Token>> {
-        self.token.load_full().filter(|token| now < token.usable_until)
+    /// The token, if it may be sent now and has the parts that the credential as it is now puts in.
+    pub(super) fn usable(&self, now: Timestamp, client: &Client) -> Option<Arc<Token>> {
+        self.token.load_full().filter(|token| now < token.usable_until && token.fits(&client.signer))
     }
 
     /// A request uses it now.

@@ -100,7 +100,7 @@ impl Tokens {
         let scene = self.inner.scene.load();
         let client = scene.client(credential)?;
         let entry = client.lane.table.find(of(client, tenant))?;
-        let token = entry.usable(now)?;
+        let token = entry.usable(now, client)?;
         entry.use_now(now);
         if now.millis() >= entry.refresh_at.load(Ordering::Relaxed) {
             self.inner.kick(client, &entry, Cause::Early);
@@ -118,7 +118,7 @@ impl Tokens {
         let mut ends = entry.ends();
         loop {
             ends.borrow_and_update();
-            if let Some(token) = entry.usable(self.inner.parts.clock.now()) {
+            if let Some(token) = entry.usable(self.inner.parts.clock.now(), &client) {
                 entry.use_now(want.now);
                 return Ok(token);
             }
@@ -132,7 +132,7 @@ impl Tokens {
                 let slow = || Some("the token endpoint has not answered yet".to_owned());
                 return Err(last.unwrap_or_else(|| NoToken::unavailable(Reason::Timeout, slow(), 1)));
             }
-            if entry.usable(self.inner.parts.clock.now()).is_some() {
+            if entry.usable(self.inner.parts.clock.now(), &client).is_some() {
                 continue;
             }
             let (none, next) = {
@@ -162,7 +162,7 @@ impl Tokens {
     /// The connection has ended.
     pub async fn refused(&self, want: &Want<'_>, version: u64) -> Result<Option<Arc<Token>>, NoToken> {
         let (client, entry) = self.entry(want)?;
-        let newer = || entry.usable(self.inner.parts.clock.now()).filter(|token| token.version > version);
+        let newer = || entry.usable(self.inner.parts.clock.now(), &client).filter(|token| token.version > version);
         if let Some(token) = newer() {
             return Ok(Some(token));
         }

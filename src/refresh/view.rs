@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::sign::Signer;
 use crate::snapshot::credential::Instance;
 use crate::store::StoreError;
 use crate::token::Record;
@@ -26,6 +27,8 @@ pub struct Want<'w> {
 pub struct Token {
     /// What the signer takes, in the order of its parts.
     pub instance: Arc<Instance>,
+    /// Whose parts those are.
+    pub signer: Arc<Signer>,
     /// The version of the record that it came from.
     pub version: u64,
     /// The API's host, where the platform's answer named one.
@@ -36,8 +39,18 @@ pub struct Token {
 
 impl Token {
     /// One that is looked at and never sent: what stands for a token where people read.
-    pub fn shown(instance: Arc<Instance>) -> Self {
-        Self { instance, version: 0, host: None, usable_until: Timestamp::from_seconds(0) }
+    pub fn shown(instance: Arc<Instance>, signer: &Arc<Signer>) -> Self {
+        let signer = signer.clone();
+        Self { instance, signer, version: 0, host: None, usable_until: Timestamp::from_seconds(0) }
+    }
+
+    /// Whether a signer takes just the parts that this one has, in their order. After a reload it may take others.
+    pub fn fits(&self, signer: &Arc<Signer>) -> bool {
+        let same = || match (&*self.signer, &**signer) {
+            (Signer::Token(one), Signer::Token(other)) => one.parts() == other.parts(),
+            _ => false,
+        };
+        Arc::ptr_eq(&self.signer, signer) || same()
     }
 }
 

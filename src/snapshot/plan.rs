@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::identity::{IdentitySpec, owner_of_credential, owner_of_route};
 use crate::config::model::{
-    AuthoritySource, Config, Credential, Intercept, Proof, Route, RouteTls, Settings, StateUrl, TlsVersion, Trust,
+    AuthoritySource, Config, Credential, Intercept, Proof, Route, RouteTls, Settings, StateUrl, Trust,
 };
 use crate::route::table::{Entry, Table};
 use crate::secret::name::NamePattern;
@@ -67,7 +67,7 @@ impl Plan {
             false => Vec::new(),
         };
         let events_identity = config.events.as_ref().map(|_| {
-            let spec = IdentitySpec::of(&plain_tls(), &config.trust);
+            let spec = IdentitySpec::of(&RouteTls::default(), &config.trust);
             identities.index_of(spec, || "events".to_owned())
         });
         // A file of the size that is read has far fewer.
@@ -162,18 +162,6 @@ impl Identities {
         self.index.insert(spec.clone(), index);
         self.list.push(IdentitySpec { owner: owner(), ..spec });
         index
-    }
-}
-
-/// TLS without anything of its own.
-fn plain_tls() -> RouteTls {
-    RouteTls {
-        client_cert: None,
-        client_key: None,
-        ca: None,
-        server_name: None,
-        min: TlsVersion::V1_2,
-        pins: Vec::new(),
     }
 }
 

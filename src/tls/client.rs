@@ -19,9 +19,10 @@ pub const HTTP_2: &[u8] = b"h2";
 pub(super) const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// The oldest version of TLS that is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TlsVersion {
     /// TLS 1.2
+    #[default]
     V1_2,
     /// TLS 1.3
     V1_3,

@@ -7,7 +7,6 @@ use http::{HeaderName, Method};
 
 use super::fill::Fill;
 use crate::secret::name::NamePattern;
-use crate::sign::Slot;
 use crate::sign::basic::PublicValue;
 
 /// `oauth2 = { .. }`
@@ -55,8 +54,6 @@ pub struct OAuth {
     pub answer: AnswerShape,
     /// `dead`: error codes beside `invalid_grant` that mean that a person must approve again.
     pub dead: Vec<String>,
-    /// `inject`: where tokens go; never empty.
-    pub inject: Vec<Inject>,
     /// `per`
     pub per: Per,
     /// `refresh`
@@ -203,17 +200,6 @@ pub enum ExpiresUnit {
     Date,
     /// A date and time without zone, this many seconds east of UTC.
     Local(i32),
-}
-
-/// One placement of a token.
-#[derive(Clone, Debug)]
-pub struct Inject {
-    /// Where.
-    pub slot: Slot,
-    /// What stands before the value; default `Bearer ` in `Authorization`, else nothing.
-    pub prefix: String,
-    /// Default `{access_token}`. Variables: `access_token`, `value.NAME`, `tenant`.
-    pub value: Fill,
 }
 
 /// `per`

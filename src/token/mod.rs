@@ -29,6 +29,8 @@ mod answer_tests;
 #[cfg(test)]
 mod call_tests;
 #[cfg(test)]
+mod machine_promises;
+#[cfg(test)]
 mod machine_tests;
 #[cfg(test)]
-mod vectors;
+pub(crate) mod vectors;

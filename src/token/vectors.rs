@@ -16,18 +16,17 @@ use super::answer::{self, Answer, Class};
 use super::call::{self, Ask, CallInput};
 use super::fill::Fill;
 use super::grant::{
-    AnswerShape, BodyForm, ClientAuth, Condition, Endpoint, ExpiresUnit, Grant, Inject, Insecure, OAuth, Per,
-    RefreshPolicy, RequestShape,
+    AnswerShape, BodyForm, ClientAuth, Condition, Endpoint, ExpiresUnit, Grant, Insecure, OAuth, Per, RefreshPolicy,
+    RequestShape,
 };
 use super::record::TokenSet;
 use crate::clock::Timestamp;
 use crate::secret::name::NamePattern;
 use crate::secret::value::SecretBytes;
-use crate::sign::Slot;
 use crate::sign::basic::PublicValue;
 
 /// `[oauth2] refresh` with the documented defaults.
-pub(super) fn policy() -> RefreshPolicy {
+pub(crate) fn policy() -> RefreshPolicy {
     RefreshPolicy {
         at: 0.8,
         before: Duration::from_secs(300),
@@ -43,7 +42,7 @@ pub(super) fn policy() -> RefreshPolicy {
 }
 
 /// A credential out of the keys of its table, as `docs/CONFIGURATION.md` spells them.
-pub(super) fn oauth(keys: &Value) -> OAuth {
+pub(crate) fn oauth(keys: &Value) -> OAuth {
     let endpoint = |key: &str| {
         text(&keys[key]).map(|url| Endpoint { url: Fill::parse(url).unwrap(), insecure: Insecure::Refused })
     };
@@ -95,11 +94,6 @@ pub(super) fn oauth(keys: &Value) -> OAuth {
         },
         answer: shape(&keys["answer"]),
         dead: list("dead"),
-        inject: vec![Inject {
-            slot: Slot::Header(http::header::AUTHORIZATION),
-            prefix: "Bearer ".to_owned(),
-            value: Fill::parse("{access_token}").unwrap(),
-        }],
         per: Per::Tenant,
         refresh: policy(),
     }

@@ -239,3 +239,38 @@ async fn one_merchants_silent_endpoint_holds_up_nobody() {
     assert_eq!((good.calls(), silent.calls()), (3, 1));
     stuck.abort_all();
 }
+
+#[tokio::test]
+async fn a_token_goes_nowhere_that_a_changed_injection_does_not_mean() {
+    let endpoint = Endpoint::start(|number, _| tokens(number)).await;
+    let world = World::new(Settings::at(endpoint.port));
+    world.connect("m1", &[]).await;
+    world.tokens.wait(&world.want("m1")).await.unwrap();
+    let other = Settings { part: "value.manager", ..Settings::at(endpoint.port) };
+    world.tokens.update(other.snapshot(&[("secret", "s3cret")]));
+    assert!(world.tokens.usable("shop", "m1", world.now()).is_none(), "it was made of other parts");
+    let none = world.tokens.wait(&world.want("m1")).await.unwrap_err();
+    assert_eq!(
+        (none.kind, none.reason),
+        (NoTokenKind::Unavailable, Reason::BadAnswer),
+        "the platform never gave that part"
+    );
+    let same = Settings::at(endpoint.port).snapshot(&[("secret", "s3cret")]);
+    world.tokens.update(same);
+    world.tokens.wait(&world.want("m1")).await.unwrap();
+    assert_eq!(endpoint.calls(), 1, "what is stored is put together anew");
+}
+
+#[tokio::test]
+async fn events_that_nobody_is_told_of_do_not_pile_up() {
+    let endpoint = Endpoint::start(|_, _| error(400, "invalid_grant")).await;
+    let world = World::new(Settings::at(endpoint.port));
+    world.connect("m1", &[]).await;
+    world.tokens.wait(&world.want("m1")).await.unwrap_err();
+    let store = world.tokens.store().clone();
+    super::background::drop_old_events(&world.tokens.inner).await;
+    world.clock.forward(25 * 3600);
+    super::background::drop_old_events(&world.tokens.inner).await;
+    let (waiting, dropped) = store.take_events(10, std::time::Duration::ZERO).await.unwrap();
+    assert!(waiting.is_empty() && dropped == 0, "{waiting:?}");
+}

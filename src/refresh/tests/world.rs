@@ -4,19 +4,17 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
-use http::Method;
+use serde_json::json;
 
 use crate::clock::{Clock, SharedClock, Timestamp};
-use crate::config::model::{Config, Credential, RouteTls, TlsVersion};
+use crate::config::model::{Config, Credential, RouteTls};
 use crate::control::outward::Outward;
 use crate::observe::metrics::Metrics;
 use crate::refresh::{Parts, Sharing, Steps, Tokens, Want};
 use crate::secret::name::{NamePattern, SecretName};
 use crate::secret::set::{SecretFile, SecretSet};
 use crate::secret::value::SecretBytes;
-use crate::sign::basic::PublicValue;
 use crate::sign::material::Kind;
 use crate::sign::token::{CallNames, Piece, Placement, Shared, Token};
 use crate::sign::{Signer, Slot};
@@ -24,13 +22,10 @@ use crate::snapshot::plan::Plan;
 use crate::snapshot::{FingerprintKey, Moment, Snapshot};
 use crate::store::Store;
 use crate::store::memory::Memory;
-use crate::token::fill::Fill;
-use crate::token::grant::{
-    AnswerShape, BodyForm, ClientAuth, Endpoint, Grant, Inject, Insecure, OAuth, Per, RefreshPolicy, RequestShape,
-};
+use crate::token::grant::{Grant, OAuth, RefreshPolicy};
 use crate::token::machine;
 use crate::token::record::TokenSet;
-use crate::token::{ConnectionKey, Record};
+use crate::token::{ConnectionKey, Record, vectors};
 
 pub(super) const START: i64 = 1_800_000_000;
 
@@ -61,6 +56,8 @@ pub(super) struct Settings {
     pub(super) revoke_url: Option<String>,
     pub(super) policy: RefreshPolicy,
     pub(super) seed: bool,
+    /// What goes into `Authorization`.
+    pub(super) part: &'static str,
 }
 
 impl Settings {
@@ -70,53 +67,23 @@ impl Settings {
             grant: Grant::RefreshToken,
             token_url: format!("http://127.0.0.1:{port}/token"),
             revoke_url: None,
-            policy: RefreshPolicy {
-                at: 0.8,
-                before: Duration::from_secs(300),
-                not_before: Duration::ZERO,
-                timeout: Duration::from_secs(20),
-                wait: Duration::from_secs(10),
-                default_life: Duration::from_secs(3600),
-                first: Duration::from_secs(1),
-                max: Duration::from_secs(300),
-                idle: Duration::from_secs(7 * 86_400),
-                parallel: 16,
-            },
+            policy: vectors::policy(),
             seed: false,
+            part: "access_token",
         }
     }
 
     fn oauth(&self) -> OAuth {
-        let url = |text: &str| Endpoint { url: Fill::parse(text).unwrap(), insecure: Insecure::Refused };
+        let name = |text: &str| NamePattern::parse(text).unwrap();
+        let keys = json!({
+            "grant": self.grant.as_str(), "token_url": self.token_url, "revoke_url": self.revoke_url,
+            "client_id": "client", "client_auth": "post",
+        });
         OAuth {
-            grant: self.grant,
-            token_url: url(&self.token_url),
-            refresh_url: None,
-            authorize_url: None,
-            revoke_url: self.revoke_url.as_deref().map(url),
-            redirect_url: "http://127.0.0.1:0/callback".to_owned(),
-            client_id: Some(PublicValue::Literal("client".to_owned())),
-            client_secret: Some(NamePattern::parse("secret").unwrap()),
-            client_auth: ClientAuth::Post,
-            scope: Vec::new(),
-            scope_separator: " ".to_owned(),
-            audience: None,
-            resource: None,
-            username: None,
-            password: None,
-            seed: self.seed.then(|| NamePattern::parse("seed").unwrap()),
-            extra: Vec::new(),
-            headers: Vec::new(),
-            request: RequestShape { method: Method::POST, body: BodyForm::Form, rename: Vec::new() },
-            answer: AnswerShape::default(),
-            dead: Vec::new(),
-            inject: vec![Inject {
-                slot: Slot::Header(http::header::AUTHORIZATION),
-                prefix: "Bearer ".to_owned(),
-                value: Fill::parse("{access_token}").unwrap(),
-            }],
-            per: Per::Tenant,
+            client_secret: Some(name("secret")),
+            seed: self.seed.then(|| name("seed")),
             refresh: self.policy.clone(),
+            ..vectors::oauth(&keys)
         }
     }
 
@@ -128,20 +95,13 @@ impl Settings {
         let placement = Placement {
             slot: Slot::Header(http::header::AUTHORIZATION),
             prefix: "Bearer ".to_owned(),
-            value: vec![Piece::Part("access_token".into())],
+            value: vec![Piece::Part(self.part.into())],
         };
         let token = Token::new(names, vec![placement], Shared::No);
         let mut credential =
             Credential::plain("shop".to_owned(), 0..0, Signer::Token(Box::new(token)), std::iter::once(0..0).collect());
         credential.oauth = Some(Arc::new(self.oauth()));
-        credential.token_tls = Some(RouteTls {
-            client_cert: None,
-            client_key: None,
-            ca: None,
-            server_name: None,
-            min: TlsVersion::V1_2,
-            pins: Vec::new(),
-        });
+        credential.token_tls = Some(RouteTls::default());
         credential.seed = self.seed.then(|| {
             let names = CallNames { client_secret: Some(NamePattern::parse("seed").unwrap()), ..CallNames::default() };
             let signer = Signer::Token(Box::new(Token::new(names, Vec::new(), Shared::No)));
