@@ -96,8 +96,9 @@ async fn pass(
         browser::check(&parts.headers, &inbound.host, &matched.host, &route.callers.origins)?;
     }
     callers::admit(&live.snapshot, &matched, inbound.form, (&parts, &arrival.peer), tally.at, &mut tally.client)?;
+    // Who waits for a token counts as under way.
+    tally.shares = take_shares(proxy, live, matched.route)?;
     if route.stand_in.is_some() {
-        tally.shares = take_shares(proxy, live, matched.route)?;
         return Err(stand_in::answer(proxy, &live.snapshot.plan, &matched, &parts, body, tally).await);
     }
     let tenant = tenant::find(&live.snapshot.plan, &matched, &parts)?;
@@ -114,7 +115,6 @@ async fn pass(
     if names.any(Names::HOP) {
         ready.trailers = hop::trailers(&parts.headers);
     }
-    tally.shares = take_shares(proxy, live, ready.index)?;
     let way_back = WayBack::new(&ready.matched, &inbound, &parts);
     let handshake = if names.any(Names::UPGRADE) { Handshake::of(&mut parts, ready.route) } else { None };
     let asking = if names.any(Names::EXPECT) { asks_first(&parts.headers) } else { Asking::NotNeeded };

@@ -31,13 +31,15 @@ pub async fn obtain(
     tenant: Option<&str>,
     now: Timestamp,
 ) -> Result<Vec<Obtained>, Failure> {
-    let captures: Vec<(&str, &str)> = matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let mut found = Vec::new();
     for credential in with_tokens(live, matched.route) {
-        let (tokens, want) = want(proxy, live, credential, tenant, &captures, now)?;
+        let (tokens, want) = want(proxy, live, credential, tenant, &[], now)?;
         let token = match tokens.usable(want.credential, want.tenant, now) {
             Some(token) => token,
-            None => Box::pin(tokens.wait(&want)).await.map_err(|none| refused(&want, none))?,
+            None => {
+                let want = Want { captures: &captures(matched), ..want };
+                Box::pin(tokens.wait(&want)).await.map_err(|none| refused(&want, none))?
+            }
         };
         found.push(Obtained { credential, token });
     }
@@ -46,7 +48,7 @@ pub async fn obtain(
 
 /// After the upstream's 401: newer tokens, in place of those that it refused. `None`: its word stands.
 pub async fn renew(proxy: &Proxy, live: &Live, ready: &Ready<'_>) -> Result<Option<Vec<Obtained>>, Failure> {
-    let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let captures = captures(&ready.matched);
     let now = proxy.clock.now();
     let (mut all, mut newer) = (Vec::with_capacity(ready.tokens.len()), false);
     for obtained in &ready.tokens {
@@ -63,7 +65,7 @@ pub async fn renew(proxy: &Proxy, live: &Live, ready: &Ready<'_>) -> Result<Opti
 
 /// After the upstream's 401 to a request that cannot be repeated: the next one will have a newer token.
 pub fn renew_later(proxy: &Proxy, live: &Live, ready: &Ready<'_>) {
-    let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let captures = captures(&ready.matched);
     let now = proxy.clock.now();
     for obtained in &ready.tokens {
         let tenant = ready.tenant.as_deref();
@@ -71,6 +73,11 @@ pub fn renew_later(proxy: &Proxy, live: &Live, ready: &Ready<'_>) {
             tokens.refused_unreplayable(&want, obtained.token.version);
         }
     }
+}
+
+/// For the URLs of token calls.
+fn captures<'m>(matched: &'m Matched<'_>) -> Vec<(&'m str, &'m str)> {
+    matched.captures.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 /// The credentials of a route that have tokens.
