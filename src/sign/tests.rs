@@ -64,6 +64,8 @@ fn spec(sign: &str, set: &[(&str, &str)]) -> HmacSpec {
         values: Vec::new(),
         set: set.iter().map(|(name, text)| (name.parse::<HeaderName>().unwrap(), (*text).to_owned())).collect(),
         set_query: Vec::new(),
+        set_form: Vec::new(),
+        set_json: Vec::new(),
     }
 }
 
@@ -240,7 +242,8 @@ fn what_is_covered_is_what_any_template_reads() {
         assert!(covers(text).query, "{text}");
     }
     assert!(covers("{body|sha256|hex}").body);
-    assert!(hmac(spec("{path}", &[("x-s", "{signature}"), ("x-d", "{body|md5|hex}")])).needs_body());
+    let digest = hmac(spec("{path}", &[("x-s", "{signature}"), ("x-d", "{body|md5|hex}")]));
+    assert_eq!(digest.holds(), super::body::Holds::Always);
 }
 
 #[test]
