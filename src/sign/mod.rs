@@ -12,6 +12,7 @@ pub mod body;
 pub mod hmac;
 mod hmac_compile;
 mod json_object;
+pub mod key;
 mod keyed;
 pub mod material;
 pub mod seal;
@@ -199,6 +200,9 @@ pub enum SignError {
     /// A field has no place in this body.
     #[error(transparent)]
     Body(#[from] BodyProblem),
+    /// A private key did not sign: no randomness, or its numbers do not belong together.
+    #[error("the private key did not sign")]
+    Key,
 }
 
 /// What was signed, for `explain`: secrets are masked in both texts.
