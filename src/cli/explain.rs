@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::args::{ExplainArgs, Format, Global};
 use super::exit::{Ended, Exit};
 use super::{source, terminal};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, Sequences, SystemClock};
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
 use crate::proxy::failure::Failure;
@@ -169,12 +169,15 @@ fn sign(
     check_body(snapshot, ready, &body)?;
     let draft = ready.draft(parts, names, ready.upstream_host()?)?;
     let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let now = args.at.unwrap_or_else(|| SystemClock.now());
     let context = SignContext {
-        now: args.at.unwrap_or_else(|| SystemClock.now()),
+        now,
         random: crate::proxy::random()?,
         fixed_nonce: args.nonce.as_deref(),
         tenant: ready.tenant.as_deref(),
         captures: &captures,
+        sequence: Sequences::default().next(now),
+        access_token: None,
     };
     let covered = snapshot.plan.routes[ready.index].needs_body.then_some(&*body);
     let signed = masked::sign(snapshot, ready, draft, covered, &context)

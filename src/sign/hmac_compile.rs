@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use http::HeaderName;
 use http::header;
 
-use super::hmac::{Hmac, HmacSpec};
+use super::hmac::{Hmac, HmacSpec, KeySpec, Needs};
+use super::hmac_own::Order;
 use super::material::Kind;
 use super::{Covers, Place, Requirement, Slot};
-use crate::template::{Named, Position, Scope, Secrets, Template, TemplateError};
+use crate::template::{Lists, Named, Position, Scope, Secrets, Template, TemplateError};
 
 /// Headers that belong to the connection or to the message's framing; no credential makes them.
 const NEVER_SET: [HeaderName; 9] = [
@@ -30,21 +31,42 @@ struct Compiler {
     places: Vec<Place>,
     errors: Vec<(Place, TemplateError)>,
     named: Vec<Named>,
+    lists: Lists,
 }
 
-pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)>> {
-    let mut compiler = Compiler::default();
-    compiler.secrets.add(spec.secret, Kind::HmacKey(spec.algorithm, spec.key_encoding));
-    compiler.places.push(Place::Secret);
+type Mistakes = Vec<(Place, TemplateError)>;
+
+/// Lists may have what the table itself sets, which is known to tell a secret or not only when it has been compiled.
+pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Mistakes> {
+    let hmac = compile_with(spec.clone(), Lists::Plain)?;
+    let mut set_to = hmac.set.iter().map(|(_, t)| t).chain(hmac.set_query.iter().map(|(_, t)| t));
+    if hmac.order.is_some() && set_to.any(Template::is_tainted) {
+        return compile_with(spec, Lists::Tainted);
+    }
+    Ok(hmac)
+}
+
+fn compile_with(spec: HmacSpec, lists: Lists) -> Result<Hmac, Mistakes> {
+    let mut compiler = Compiler { lists, ..Compiler::default() };
+    let mut key_template = None;
+    match spec.key {
+        KeySpec::Secret(name, encoding) => {
+            compiler.secrets.add(name, Kind::HmacKey(spec.algorithm, encoding));
+            compiler.places.push(Place::Secret);
+        }
+        KeySpec::Template(text) => key_template = Some(text),
+    }
     compiler.check_names(&spec.set, &spec.set_query);
     let values = compiler.values(&spec.values);
+    let key = key_template.and_then(|text| compiler.template(&text, Position::Signed, Place::Key));
     let sign = compiler.template(&spec.sign, Position::Signed, Place::Sign);
     let set = compiler.each(spec.set, Position::Header, |name| Place::Set(name.to_string()));
     let set_query = compiler.each(spec.set_query, Position::Query, |name| Place::SetQuery(name.clone()));
     compiler.check_signature(&set, &set_query);
-    for (place, template) in
-        sign.iter().map(|template| (Place::Sign, template)).chain(values.iter().map(|(p, t)| (p.clone(), t)))
-    {
+    compiler.check_key();
+    let whole = sign.iter().map(|template| (Place::Sign, template));
+    let whole = whole.chain(key.iter().map(|template| (Place::Key, template)));
+    for (place, template) in whole.chain(values.iter().map(|(p, t)| (p.clone(), t))) {
         compiler.check_own_slots(&place, template, &set, &set_query);
     }
     for (name, template) in &set {
@@ -55,8 +77,14 @@ pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)
     }
     let values: Vec<Template> = values.into_iter().map(|(_, template)| template).collect();
     let set_to = || set.iter().map(|(_, template)| template).chain(set_query.iter().map(|(_, template)| template));
-    let all = || values.iter().chain(&sign).chain(set_to());
-    let needs_random = all().any(Template::reads_random);
+    let all = || values.iter().chain(&key).chain(&sign).chain(set_to());
+    let needs = Needs {
+        random: all().any(Template::reads_random),
+        sequence: all().any(Template::reads_sequence),
+        token: all().any(Template::reads_token),
+    };
+    let others: Vec<&Template> = key.iter().chain(&sign).collect();
+    let order = Order::of(&values, &others, &set, &set_query);
     let covers = Covers { query: all().any(Template::reads_query), body: all().any(Template::reads_body) };
     let slots = set.iter().map(|(name, _)| Slot::Header(name.clone()));
     let slots = slots.chain(set_query.iter().map(|(name, _)| Slot::Query(name.clone()))).collect();
@@ -66,9 +94,12 @@ pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)
             requirements,
             slots,
             covers,
-            needs_random,
+            needs,
+            order,
+            algorithm: spec.algorithm,
             encoding: spec.encoding,
             values,
+            key,
             sign,
             set,
             set_query,
@@ -79,7 +110,7 @@ pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)
 
 impl Compiler {
     fn template(&mut self, text: &str, position: Position, place: Place) -> Option<Template> {
-        let scope = Scope { position, values: &self.named };
+        let scope = Scope { position, values: &self.named, lists: self.lists };
         let parsed = Template::parse(text, scope, &mut self.secrets);
         self.places.resize(self.secrets.list().len(), place.clone());
         match parsed {
@@ -152,6 +183,14 @@ impl Compiler {
             let hint = "write set = { \"X-Signature\" = \"{signature}\" }";
             let message = "the signature goes nowhere: neither set nor set_query has {signature}";
             self.whole(Place::Sign, message.to_owned(), Some(hint.to_owned()));
+        }
+    }
+
+    /// A signature that anybody could make proves nothing.
+    fn check_key(&mut self) {
+        if self.errors.is_empty() && self.secrets.list().is_empty() {
+            let hint = "write {secret:NAME} in it, or in a value that it is made of";
+            self.whole(Place::Key, "this key is made of no secret".to_owned(), Some(hint.to_owned()));
         }
     }
 

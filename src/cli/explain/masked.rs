@@ -32,6 +32,7 @@ pub(super) fn sign(
     body: Option<&[u8]>,
     context: &SignContext<'_>,
 ) -> Result<Signed, SignError> {
+    let mut known = *context;
     let mut shown = draft.clone();
     let mut canonical = Vec::new();
     let mut masks = Masks::new();
@@ -45,15 +46,16 @@ pub(super) fn sign(
             steps => draft.clone().seal(steps, body, context)?.draft().clone(),
         };
         let real = real.signable(body);
-        if let Some(transcript) = step.signer.transcript(&shown.signable(body), step.keys, context)? {
+        if let Some(transcript) = step.signer.transcript(&shown.signable(body), step.keys, &known)? {
             let Transcript { text, string_to_sign } = transcript;
             canonical.push(Canonical { credential: credential.name.clone(), text, string_to_sign });
         }
-        let mut injection = step.signer.masked(&real, step.keys, context)?;
+        let mut injection = step.signer.masked(&real, step.keys, &known)?;
         mask(&mut injection, &masks);
-        remember(&step.signer.sign(&real, step.keys, context)?, &injection, &mut masks);
+        remember(&step.signer.sign(&real, step.keys, &known)?, &injection, &mut masks);
         masks.extend(texts(step));
         shown.apply(&injection);
+        known = step.known_after(known);
         steps.push(step);
     }
     Ok(Signed { shown, canonical })
