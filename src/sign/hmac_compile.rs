@@ -39,8 +39,7 @@ type Mistakes = Vec<(Place, TemplateError)>;
 /// Lists may have what the table itself sets, which is known to tell a secret or not only when it has been compiled.
 pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Mistakes> {
     let hmac = compile_with(spec.clone(), Lists::Plain)?;
-    let mut set_to = hmac.set.iter().map(|(_, t)| t).chain(hmac.set_query.iter().map(|(_, t)| t));
-    if hmac.order.is_some() && set_to.any(Template::is_tainted) {
+    if hmac.order.as_ref().is_some_and(|order| order.tells_a_secret(&hmac)) {
         return compile_with(spec, Lists::Tainted);
     }
     Ok(hmac)

@@ -59,16 +59,25 @@ impl Order {
         self.values.get(index) == Some(&when)
     }
 
-    /// What is set before there are lists.
-    pub(super) fn own(&self, hmac: &Hmac, input: &Input<'_>, shown: Shown) -> Result<Vec<Own>, SignError> {
-        let one = |&(place, index): &(OwnPlace, usize)| {
+    /// Whether something that is set before there are lists tells a secret.
+    pub(super) fn tells_a_secret(&self, hmac: &Hmac) -> bool {
+        self.early(hmac).any(|(_, _, template)| template.is_tainted())
+    }
+
+    fn early<'h>(&'h self, hmac: &'h Hmac) -> impl Iterator<Item = (OwnPlace, &'h str, &'h Template)> {
+        self.own.iter().filter_map(|&(place, index)| {
             let (name, template) = match place {
                 OwnPlace::Header => hmac.set.get(index).map(|(name, template)| (name.as_str(), template)),
                 OwnPlace::Query => hmac.set_query.get(index).map(|(name, template)| (&**name, template)),
             }?;
-            Some(made(place, name, template, input, shown))
-        };
-        let mut own = self.own.iter().filter_map(one).collect::<Result<Vec<_>, _>>()?;
+            Some((place, name, template))
+        })
+    }
+
+    /// What is set before there are lists.
+    pub(super) fn own(&self, hmac: &Hmac, input: &Input<'_>, shown: Shown) -> Result<Vec<Own>, SignError> {
+        let each = self.early(hmac).map(|(place, name, template)| made(place, name, template, input, shown));
+        let mut own = each.collect::<Result<Vec<_>, _>>()?;
         own.retain(|own| !own.value.is_empty());
         Ok(own)
     }
