@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::args::{ExplainArgs, Format, Global};
 use super::exit::{Ended, Exit};
 use super::{source, terminal};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, Sequences, SystemClock};
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
 use crate::proxy::failure::Failure;
@@ -174,12 +174,15 @@ fn sign(
     check_body(snapshot, ready, &body)?;
     let mut draft = ready.draft(parts, names, ready.upstream_host()?)?;
     let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let now = args.at.unwrap_or_else(|| SystemClock.now());
     let context = SignContext {
-        now: args.at.unwrap_or_else(|| SystemClock.now()),
+        now,
         random: crate::proxy::random()?,
         fixed_nonce: args.nonce.as_deref(),
         tenant: ready.tenant.as_deref(),
         captures: &captures,
+        sequence: Sequences::default().next(now),
+        access_token: None,
     };
     let route = &snapshot.plan.routes[ready.index];
     let mut body = Bytes::from(body);

@@ -13,8 +13,8 @@ use super::fields::Mistakes;
 use super::model::{Admin, Credential, Listen, Route, Span, Spanned, Trust};
 use super::route::Declared;
 use crate::secret::name::NamePattern;
-use crate::sign::Slot;
 use crate::sign::body::BodyKind;
+use crate::sign::{Signer, Slot};
 
 const TENANT_HINT: &str =
     "add tenant = \"{NAME}\" (a capture of the host) or tenant = { header = \"Countersign-Tenant\" } to the route";
@@ -109,11 +109,13 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared]
         let Some(route) = &declared.made else { continue };
         let mut filled: HashMap<Slot, &str> = HashMap::new();
         let mut covering = Covering::default();
+        let mut tokens = Tokens::None;
         for (index, span) in route.credentials.iter().zip(&declared.credential_spans) {
             let Some(found) = credentials.get(*index) else { continue };
             let Some(credential) = &found.made else { continue };
             holes(route, found, mistakes);
             variables(route, credential, mistakes);
+            token(credential, &mut tokens, span, mistakes);
             if route.credentials.len() == 1 {
                 break; // nothing that it could get in the way of
             }
@@ -138,6 +140,24 @@ struct Covering<'c> {
     body: Option<&'c str>,
     /// Fills a field of the body.
     kind: Option<(BodyKind, &'c str)>,
+}
+
+/// Whether a credential before has tokens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    None,
+    Some,
+}
+
+/// `{access_token}` is the token of a credential that stands before the one that uses it.
+fn token(credential: &Credential, before: &mut Tokens, span: &Span, mistakes: &Mistakes) {
+    if matches!(*credential.signer, Signer::Token(_)) {
+        *before = Tokens::Some;
+    } else if credential.signer.needs_token() && *before == Tokens::None {
+        let name = &credential.name;
+        let message = format!("credential `{name}` uses {{access_token}}, but no credential before it has tokens");
+        mistakes.hinted(span.clone(), message, format!("list an `oauth2` credential before \"{name}\""));
+    }
 }
 
 /// Variables of templates have a value only where the route gives them one.

@@ -77,12 +77,18 @@ static HMAC: Section = Section {
     title: "hmac",
     help: "Templates are literal text with `{variable|function}`; braces are doubled to mean themselves.",
     keys: &[
-        key("secret", Kind::SecretName, Required, "the key"),
+        key("secret", Kind::SecretName, Absent, "the key; this or `key`"),
+        key(
+            "key",
+            Kind::Text("a template such as \"{secret:a}&{secret:b}\""),
+            Absent,
+            "template of the key, where it is made of several secrets or of the request",
+        ),
         key(
             "key_encoding",
             Kind::Choice(&["text", "bytes", "hex", "base64"]),
             Is("text"),
-            "how the key stands in its file",
+            "how the key of `secret` stands in its file",
         ),
         key("algorithm", Kind::Choice(&["md5", "sha1", "sha256", "sha384", "sha512"]), Is("sha256"), "the hash"),
         key(

@@ -15,7 +15,7 @@ use super::request::Outgoing;
 use super::tally::Tally;
 use super::tokens::{self, Obtained};
 use super::{Proxy, hop};
-use crate::clock::Timestamp;
+use crate::clock::{Sequence, Timestamp};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::body::Holds;
@@ -245,12 +245,15 @@ impl Attempt<'_> {
         let plan = &snapshot.plan.routes[self.ready.index];
         let captures: Vec<(&str, &str)> =
             self.ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let now = if plan.needs_request { self.proxy.clock.now() } else { self.arrived };
         let context = SignContext {
-            now: if plan.needs_request { self.proxy.clock.now() } else { self.arrived },
+            now,
             random: if plan.needs_random { super::random()? } else { [0; 32] },
             fixed_nonce: None,
             tenant: self.ready.tenant.as_deref(),
             captures: &captures,
+            sequence: if plan.needs_sequence { self.proxy.sequences.next(now) } else { Sequence::default() },
+            access_token: None,
         };
         let empty = Bytes::new();
         let body = if plan.holds == Holds::Never { None } else { Some(body.unwrap_or(&empty).as_ref()) };

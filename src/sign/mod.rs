@@ -11,6 +11,7 @@ pub mod bearer;
 pub mod body;
 pub mod hmac;
 mod hmac_compile;
+mod hmac_own;
 mod json_object;
 pub mod key;
 mod keyed;
@@ -28,7 +29,7 @@ mod vectors;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroize as _;
 
-use crate::clock::Timestamp;
+use crate::clock::{Sequence, Timestamp};
 use crate::secret::name::NamePattern;
 use body::{BodyChange, BodyProblem, Holds};
 use material::{Kind, Material};
@@ -65,6 +66,10 @@ pub struct SignContext<'a> {
     pub tenant: Option<&'a str>,
     /// What the route's host pattern captured, by name.
     pub captures: &'a [(&'a str, &'a str)],
+    /// The numbers of this attempt, where [`Signer::needs_sequence`]; else zero.
+    pub sequence: Sequence,
+    /// The access token that an earlier credential of the route put in. Sealing says it.
+    pub access_token: Option<&'a [u8]>,
 }
 
 /// What a signer wants done to the request, in this order. The request path applies it and changes nothing after.
@@ -165,6 +170,8 @@ pub enum Place {
     Username,
     /// `password`
     Password,
+    /// `key`
+    Key,
     /// `sign`
     Sign,
     /// `values.NAME`
@@ -194,6 +201,9 @@ pub enum SignError {
     /// A variable that this request does not have and that may not be empty.
     #[error("the request has no {0}, which the credential's template needs")]
     Missing(String),
+    /// Something of the request that a template reads is not what it is said to be.
+    #[error("the request cannot be signed: {0}")]
+    Unreadable(String),
     /// The result cannot stand in a header.
     #[error("the text for header {0} would have a byte that no header may have")]
     NotAHeader(String),
@@ -263,6 +273,16 @@ impl Signer {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
             Self::Hmac(scheme) => scheme.needs_random(),
         }
+    }
+
+    /// Whether [`SignContext::sequence`] is used, so that it must hold numbers that were never used before.
+    pub fn needs_sequence(&self) -> bool {
+        matches!(self, Self::Hmac(scheme) if scheme.needs_sequence())
+    }
+
+    /// Whether [`SignContext::access_token`] is used, so that a credential before this one must have tokens.
+    pub fn needs_token(&self) -> bool {
+        matches!(self, Self::Hmac(scheme) if scheme.needs_token())
     }
 
     /// Whether [`Signer::sign`] depends on its keys alone: one injection serves every request.

@@ -65,6 +65,19 @@ pub enum Twins {
     Possible,
 }
 
+impl<'s> Step<'s> {
+    /// What credentials after this one know beside `context`: its access token.
+    pub fn known_after<'c>(&self, context: SignContext<'c>) -> SignContext<'c>
+    where
+        's: 'c,
+    {
+        match &**self.signer {
+            Signer::Token(token) => SignContext { access_token: token.access_token(self.keys), ..context },
+            _ => context,
+        }
+    }
+}
+
 impl Draft {
     /// Removes whatever the worker put where a credential will stand.
     pub fn strip(&mut self, slots: &[Slot], twins: Twins) {
@@ -101,7 +114,9 @@ impl Draft {
         context: &SignContext<'_>,
     ) -> Result<Sealed, SignError> {
         let mut changed: Option<Bytes> = None;
+        let mut context = *context;
         for step in steps {
+            context = step.known_after(context);
             let kept = step.kept.filter(|_| step.signer.is_constant()).map(|kept| &kept.0);
             let made = kept.map(|kept| kept.load());
             if let Some(made) = made.as_deref().and_then(Option::as_ref)
@@ -110,7 +125,7 @@ impl Draft {
                 self.put(&made.1, body, &mut changed)?;
                 continue;
             }
-            let injection = step.signer.sign(&self.signable(changed.as_deref().or(body)), step.keys, context)?;
+            let injection = step.signer.sign(&self.signable(changed.as_deref().or(body)), step.keys, &context)?;
             self.put(&injection, body, &mut changed)?;
             if let Some(kept) = kept {
                 kept.store(Some(Arc::new((step.signer.clone(), injection))));
@@ -346,6 +361,8 @@ mod tests {
             fixed_nonce: None,
             tenant: None,
             captures: &[],
+            sequence: crate::clock::Sequence::default(),
+            access_token: None,
         };
         for signer in [&old, &old, &new, &new, &old] {
             let step = Step { signer, keys: &keys, kept: Some(&kept) };

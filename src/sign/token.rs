@@ -145,6 +145,15 @@ impl Token {
         &self.slots
     }
 
+    /// The access token among the parts of a token.
+    pub(super) fn access_token<'k>(&self, keys: &'k [Material]) -> Option<&'k [u8]> {
+        let place = self.parts.iter().position(|part| **part == *ACCESS_TOKEN)?;
+        match keys.get(place) {
+            Some(Material::Text(token)) => Some(token.expose()),
+            _ => None,
+        }
+    }
+
     /// Whether one injection serves every request that has the same token.
     pub(super) fn is_constant(&self) -> bool {
         let tenant = || self.placements.iter().any(|placement| placement.value.contains(&Piece::Tenant));

@@ -49,6 +49,8 @@ pub struct RoutePlan {
     pub needs_request: bool,
     /// Whether a credential uses random bytes.
     pub needs_random: bool,
+    /// Whether a credential uses numbers that grow.
+    pub needs_sequence: bool,
     /// Whether a credential has tokens, which are looked up before anything else of the request is used.
     pub has_tokens: bool,
 }
@@ -182,6 +184,7 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
         edits_body: signers().any(|signer| signer.edits_body()),
         needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),
+        needs_sequence: signers().any(|signer| signer.needs_sequence()),
         has_tokens: signers().any(|signer| matches!(**signer, Signer::Token(_))),
     }
 }

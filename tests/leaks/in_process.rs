@@ -20,6 +20,11 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         secret = "hmac"
         sign = "{{body}}{{secret:salt}}"
         set = {{ "X-Sig" = "{{signature}}" }}
+        [credential.m.hmac]
+        key = "{{secret:hmac}}&{{secret:salt}}"
+        values = {{ all = "{{params(query)|with(k,secret:key)|sorted|pairs('{{k}}{{v}}','')}}" }}
+        sign = "{{value.all}}"
+        set_query = {{ token = "{{secret:salt}}", sig = "{{signature}}" }}
         [[route]]
         name = "api"
         host = "api.test"
@@ -29,7 +34,7 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         name = "basic"
         host = "basic.test"
         upstream = "{url}"
-        credential = "b"
+        credential = ["b", "m"]
         [[route]]
         name = "tls"
         host = "tls.test"

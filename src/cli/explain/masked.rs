@@ -37,6 +37,7 @@ pub(super) fn sign(
     body: Option<&[u8]>,
     context: &SignContext<'_>,
 ) -> Result<Signed, SignError> {
+    let mut known = *context;
     let mut shown = draft.clone();
     let mut shown_body: Option<Bytes> = None;
     let mut canonical = Vec::new();
@@ -50,19 +51,20 @@ pub(super) fn sign(
         let changed = earlier.take_body();
         let real = earlier.draft().signable(changed.as_deref().or(body));
         let seen = shown_body.as_deref().or(body);
-        if let Some(transcript) = step.signer.transcript(&shown.signable(seen), step.keys, context)? {
+        if let Some(transcript) = step.signer.transcript(&shown.signable(seen), step.keys, &known)? {
             let Transcript { text, string_to_sign } = transcript;
             canonical.push(Canonical { credential: credential.name.clone(), text, string_to_sign });
         }
-        let mut injection = step.signer.masked(&real, step.keys, context)?;
+        let mut injection = step.signer.masked(&real, step.keys, &known)?;
         mask(&mut injection, &masks);
-        let made = step.signer.sign(&real, step.keys, context)?;
+        let made = step.signer.sign(&real, step.keys, &known)?;
         remember(&made, &injection, &mut masks);
         masks.extend(texts(step));
         shown.apply(&injection);
         if let Some(change) = &injection.body {
             shown_body = Some(shown.fill(change, seen.unwrap_or_default())?);
         }
+        known = step.known_after(known);
         steps.push(step);
     }
     let mut whole = draft.seal(&steps, body, context)?;
