@@ -37,6 +37,7 @@ const CONTEXT: SignContext<'static> = SignContext {
     fixed_nonce: None,
     tenant: None,
     captures: &[],
+    turn: None,
 };
 
 /// What a worker's HTTP library sends, more or less.

@@ -1,4 +1,4 @@
-//! Bodies that must be held whole: for a signature, or for a second attempt. All of them together are bounded.
+//! Bodies that must be held whole: for a credential, or for a second attempt. All of them together are bounded.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
@@ -38,7 +38,9 @@ impl Bound {
         let limit = self.bytes;
         let why = match self.name {
             Outcome::BodyTooLargeToSign => {
-                format!("the signature covers the body, of which at most {limit} bytes are held (limits.signed_body)")
+                format!(
+                    "a credential needs the whole body, of which at most {limit} bytes are held (limits.signed_body)"
+                )
             }
             _ => format!("the request body has more than {limit} bytes (limits.request_body)"),
         };

@@ -305,6 +305,7 @@ mod tests {
             fixed_nonce: None,
             tenant: None,
             captures: &[],
+            turn: None,
         };
         for signer in [&old, &old, &new, &new, &old] {
             let step = Step { signer, keys: &keys, kept: Some(&kept) };

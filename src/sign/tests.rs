@@ -23,6 +23,7 @@ const CONTEXT: SignContext<'static> = SignContext {
     fixed_nonce: None,
     tenant: None,
     captures: &[],
+    turn: None,
 };
 
 fn pattern(name: &str) -> NamePattern {

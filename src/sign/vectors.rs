@@ -60,6 +60,7 @@ fn run(case: &Value) -> Result<(), String> {
         fixed_nonce: text(&case["nonce"]),
         tenant: None,
         captures: &[],
+        turn: None,
     };
     let expect = &case["expect"];
     if let Some(wanted) = text(&expect["text"]) {

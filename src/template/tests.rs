@@ -36,6 +36,7 @@ pub(super) fn evaluate(text: &str) -> Result<Vec<u8>, SignError> {
         fixed_nonce: None,
         tenant: Some("m1"),
         captures: &[("shop", "m1")],
+        turn: None,
     };
     let input =
         Input { request: &request, context: &context, keys: &keys, values: &[], shown: &[], signature: Some("SIG") };
