@@ -57,7 +57,11 @@ pub struct At<'a> {
 
 /// The known nonces by origin. Locked for as long as a lookup takes.
 #[derive(Default)]
-pub struct Nonces(Mutex<Option<Box<VecDeque<Spot>>>>);
+pub struct Nonces(Mutex<Option<Box<Spots>>>);
+
+/// In the order in which they were learned. Most secrets are not for `digest` and have none.
+#[derive(Default)]
+struct Spots(VecDeque<Spot>);
 
 /// One origin.
 struct Spot {
@@ -122,7 +126,7 @@ impl Nonces {
     /// A count under a known nonce of this origin.
     pub fn take(&self, at: At<'_>) -> Option<Turn> {
         let mut spots = self.lock();
-        let spot = spots.as_deref_mut()?.iter_mut().find(|spot| spot.is(at))?;
+        let spot = spots.as_deref_mut()?.0.iter_mut().find(|spot| spot.is(at))?;
         match spot.order {
             Order::Any => spot.shared.as_ref()?.turn(),
             Order::Strict => spot.idle.pop()?.turn(),
@@ -177,13 +181,13 @@ impl Nonces {
 
     fn is_shared(&self, at: At<'_>, turn: &Turn) -> bool {
         let spots = self.lock();
-        let spot = spots.as_deref().and_then(|spots| spots.iter().find(|spot| spot.is(at)));
+        let spot = spots.as_deref().and_then(|spots| spots.0.iter().find(|spot| spot.is(at)));
         spot.and_then(|spot| spot.shared.as_ref()).is_some_and(|shared| Arc::ptr_eq(shared, &turn.known))
     }
 
     fn with(&self, at: At<'_>, change: impl FnOnce(&mut Spot)) {
         let mut spots = self.lock();
-        let spots = spots.get_or_insert_default();
+        let spots = &mut spots.get_or_insert_default().0;
         if let Some(spot) = spots.iter_mut().find(|spot| spot.is(at)) {
             return change(spot);
         }
@@ -195,7 +199,7 @@ impl Nonces {
         spots.push_back(spot);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Box<VecDeque<Spot>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Spots>>> {
         // Nothing that runs under the lock can leave it half made.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
