@@ -39,6 +39,7 @@ const CONTEXT: SignContext<'static> = SignContext {
     captures: &[],
     sequence: Sequence { millis: 0, micros: 0, nanos: 0 },
     access_token: None,
+    turn: None,
 };
 
 /// What a worker's HTTP library sends, more or less.

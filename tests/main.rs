@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod callers;
+mod challenges;
 mod cli;
 mod connections;
 mod failing_well;

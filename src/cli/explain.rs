@@ -27,6 +27,7 @@ use crate::proxy::{inbound, matching, tenant};
 use crate::refresh::Token;
 use crate::secret::value::SecretBytes;
 use crate::sign::body::Holds;
+use crate::sign::digest::{Challenge, Turn};
 use crate::sign::material::Material;
 use crate::sign::{SignContext, Signer};
 use crate::snapshot::Snapshot;
@@ -89,6 +90,7 @@ type Answered = Result<Explained, (Failure, Option<String>)>;
 
 fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Result<Answered> {
     let plan = &snapshot.plan;
+    let turn = turn(&args.challenge)?;
     let Asked { mut parts, entry, body } = asked;
     let inbound = match inbound::read(&parts, &plan.config.limits) {
         Ok(inbound) => inbound,
@@ -120,7 +122,7 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
         let place = if matches!(route.tenant, Some(TenantSource::Capture(_))) { "host" } else { "request" };
         return Err(Ended::new(Exit::Bad, format!("the tenant of this {place} is {found}, not {tenant}")).into());
     }
-    Ok(sign(snapshot, &ready, parts, names, body, args).map_err(refused))
+    Ok(sign(snapshot, &ready, (parts, names, body), turn.as_ref(), args).map_err(refused))
 }
 
 /// What stands for the tokens of a route: `explain` opens no store and shows their names in their places.
@@ -136,6 +138,27 @@ fn tokens(snapshot: &Snapshot, route: usize) -> Vec<Obtained> {
         Some(Obtained { credential, token: Arc::new(Token::shown(instance, signer)) })
     });
     named.collect()
+}
+
+/// `--challenge` stands for what the upstream would answer first.
+fn turn(lines: &[http::HeaderValue]) -> anyhow::Result<Option<Turn>> {
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let mut headers = http::HeaderMap::new();
+    for line in lines {
+        headers.append(http::header::WWW_AUTHENTICATE, line.clone());
+    }
+    let Some(challenge) = Challenge::strongest(&headers) else {
+        let why = "--challenge is no Digest challenge that can be answered";
+        let hint =
+            "write it as the upstream's WWW-Authenticate has it: 'Digest realm=\"..\", nonce=\"..\", qop=\"auth\"'";
+        return Err(Ended::new(Exit::Bad, why).with_hint(hint).into());
+    };
+    let mut session = [0; 16];
+    let random = crate::proxy::random().map_err(|failure| Ended::new(Exit::Passing, failure.detail))?;
+    session.copy_from_slice(&random[..16]);
+    Ok(Some(Turn::first(challenge, session)))
 }
 
 /// `--tenant` stands for what the worker would send.
@@ -166,9 +189,8 @@ fn name_tenant(route: &Route, tenant: &str, parts: &mut http::request::Parts) ->
 fn sign(
     snapshot: &Snapshot,
     ready: &Ready<'_>,
-    parts: http::request::Parts,
-    names: Names,
-    body: Vec<u8>,
+    (parts, names, body): (http::request::Parts, Names, Vec<u8>),
+    turn: Option<&Turn>,
     args: &ExplainArgs,
 ) -> Result<Explained, Failure> {
     check_body(snapshot, ready, &body)?;
@@ -183,6 +205,7 @@ fn sign(
         captures: &captures,
         sequence: Sequences::default().next(now),
         access_token: None,
+        turn,
     };
     let route = &snapshot.plan.routes[ready.index];
     let mut body = Bytes::from(body);

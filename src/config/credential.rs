@@ -18,6 +18,7 @@ use crate::secret::name::NamePattern;
 use crate::sign::api_key::ApiKey;
 use crate::sign::basic::{Basic, PublicValue};
 use crate::sign::bearer::Bearer;
+use crate::sign::digest::Digest;
 use crate::sign::{Place, Signer, Slot};
 
 /// A `[credential.NAME]` table; `made` is `None` when it has mistakes.
@@ -178,6 +179,10 @@ fn signer(scheme: &str, fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, 
             Some((Signer::Bearer(Bearer::new(secret.value)), Places::from([(Place::Secret, secret.span)])))
         }
         "basic" => basic(fields),
+        "digest" => {
+            let (username, password, places) = account(fields)?;
+            Some((Signer::Digest(Box::new(Digest::new(username, password))), places))
+        }
         _ => hmac(fields, text),
     }
 }
@@ -297,6 +302,12 @@ pub(super) fn header(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Header
 }
 
 fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
+    let (username, password, places) = account(fields)?;
+    Some((Signer::Basic(Box::new(Basic::new(username, password))), places))
+}
+
+/// `username` and `password`, of Basic and of Digest.
+fn account(fields: &Fields<'_, '_>) -> Option<(PublicValue, NamePattern, Places)> {
     let mistakes = fields.mistakes();
     let mut places = Places::new();
     let username = match fields.value("username").map(|value| (value, value.get_ref())) {
@@ -306,7 +317,7 @@ fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
             if bad {
                 mistakes.hinted(
                     value.span(),
-                    "`username` has a \":\" or a control character, which RFC 7617 forbids",
+                    "`username` has a \":\" or a control character, which no user name can have",
                     "write the user name alone; the password is a secret of its own",
                 );
             }
@@ -320,7 +331,7 @@ fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     };
     let password = fields.secret_only("password")?;
     places.insert(Place::Password, password.span);
-    Some((Signer::Basic(Box::new(Basic::new(username?, password.value))), places))
+    Some((username?, password.value, places))
 }
 
 /// The `username` and `password` of a table that is no credential by itself, where it has them.

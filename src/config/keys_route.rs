@@ -26,10 +26,11 @@ pub(super) static CREDENTIAL: Section = Section {
         ),
         key("bearer", Kind::Table(&BEARER), Absent, "`Authorization: Bearer` (RFC 6750)"),
         key("basic", Kind::Table(&BASIC), Absent, "`Authorization: Basic` (RFC 7617)"),
+        key("digest", Kind::Table(&DIGEST), Absent, "`Authorization: Digest` (RFC 7616)"),
         key("hmac", Kind::Table(&HMAC), Absent, "an HMAC (FIPS 198-1) over a text made from the request"),
         key("oauth2", Kind::Table(&OAUTH2), Absent, "a token that is fetched, kept and refreshed here (RFC 6749)"),
     ],
-    later: &["digest", "digest_of", "signature", "aws_sigv4", "http_signature", "oauth1", "jwt", "session", "recipe"],
+    later: &["digest_of", "signature", "aws_sigv4", "http_signature", "oauth1", "jwt", "session", "recipe"],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
 
@@ -71,6 +72,17 @@ static BASIC: Section = Section {
     ],
     later: &[],
     example: "",
+};
+
+static DIGEST: Section = Section {
+    title: "digest",
+    help: "The upstream asks first: a request to one that has not asked yet leaves without proof, and once more when it was asked. Its body is held for that, up to `limits.signed_body`. After that requests are signed at once, under the nonce that is known, and bodies stream.",
+    keys: &[
+        key("username", Kind::Public, Required, "without `:`"),
+        key("password", Kind::SecretOnly, Required, "never a literal"),
+    ],
+    later: &[],
+    example: "[credential.shopware]\ndigest = { username = \"api\", password = { secret = \"shopware/api-key\" } }\n",
 };
 
 static HMAC: Section = Section {

@@ -14,11 +14,12 @@ use super::ready::{self, Ready};
 use super::request::Outgoing;
 use super::tally::Tally;
 use super::tokens::{self, Obtained};
-use super::{Proxy, hop};
+use super::{Proxy, challenge, hop};
 use crate::clock::{Sequence, Timestamp};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::body::Holds;
+use crate::sign::digest::Turn;
 use crate::sign::seal::{Draft, Sealed, Step, Twins};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::Value;
@@ -51,8 +52,8 @@ pub(super) async fn exchange(
     let held = match body {
         Outgoing::Streamed(RequestBody::Empty) => None,
         Outgoing::Streamed(body) => {
-            let answer = attempt.once(draft, body, None, newest, tally).await?;
-            if note_accepted(&answer, newest) == Word::Refused {
+            let (answer, word) = attempt.said(draft, body, None, newest, tally).await?;
+            if word == Word::Refused {
                 tokens::renew_later(proxy, live, ready);
             }
             return Ok(answer);
@@ -62,8 +63,8 @@ pub(super) async fn exchange(
     let bytes = held.as_ref().map(|(bytes, _)| bytes);
     let previous = attempt.previous();
     let spare = (previous.is_some() || !ready.tokens.is_empty()).then(|| draft.clone());
-    let answer = attempt.once(draft, held_body(bytes), bytes, newest, tally).await?;
-    if note_accepted(&answer, newest) == Word::Accepted {
+    let (answer, word) = attempt.said(draft, held_body(bytes), bytes, newest, tally).await?;
+    if word == Word::Accepted {
         return Ok(answer);
     }
     let Some(draft) = spare else { return Ok(answer) };
@@ -75,18 +76,18 @@ pub(super) async fn exchange(
     };
     attempt.note_fallback();
     drop(answer);
-    attempt.once(draft, held_body(bytes), bytes, &values, tally).await
+    Ok(attempt.said(draft, held_body(bytes), bytes, &values, tally).await?.0)
 }
 
 /// What the upstream says of a credential.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Word {
+pub(super) enum Word {
     Accepted,
     Refused,
 }
 
 /// Anything but 401 ends the time of the value before.
-fn note_accepted(answer: &Answer, values: &[&Arc<Value>]) -> Word {
+pub(super) fn note_accepted(answer: &Answer, values: &[&Arc<Value>]) -> Word {
     if answer.status() == StatusCode::UNAUTHORIZED {
         return Word::Refused;
     }
@@ -103,10 +104,10 @@ fn held_body(bytes: Option<&Bytes>) -> RequestBody {
     }
 }
 
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     proxy: &'a Proxy,
     live: &'a Live,
-    ready: &'a Ready<'a>,
+    pub(super) ready: &'a Ready<'a>,
     origin: &'a Arc<Origin>,
     arrived: Timestamp,
 }
@@ -150,14 +151,34 @@ impl Attempt<'_> {
         }
     }
 
+    /// The upstream's word on these values: at once, or by way of the challenge that a scheme waits for.
+    async fn said(
+        &self,
+        draft: Draft,
+        body: RequestBody,
+        held: Option<&Bytes>,
+        values: &[&Arc<Value>],
+        tally: &mut Tally,
+    ) -> Result<(Answer, Word), Failure> {
+        match self.live.snapshot.plan.routes[self.ready.index].challenged {
+            None => {
+                let answer = self.once(draft, body, held, values, None, tally).await?;
+                let word = note_accepted(&answer, values);
+                Ok((answer, word))
+            }
+            Some(place) => Box::pin(challenge::said(self, place, draft, (body, held), values, tally)).await,
+        }
+    }
+
     /// One attempt; again only where nothing was sent or processed: a used connection turned out to be closed, or a
     /// shared one refused the request (RFC 9113 section 8.7).
-    async fn once(
+    pub(super) async fn once(
         &self,
         mut draft: Draft,
         mut body: RequestBody,
         signed: Option<&Bytes>,
         values: &[&Arc<Value>],
+        turn: Option<&Turn>,
         tally: &mut Tally,
     ) -> Result<Answer, Failure> {
         let timeouts = &self.ready.route.timeouts;
@@ -189,7 +210,7 @@ impl Attempt<'_> {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
             let next = lease.after_refusal(freshness);
-            let mut sealed = self.seal(draft, signed, values)?;
+            let mut sealed = self.seal(draft, signed, values, turn)?;
             if let Some(changed) = sealed.take_body() {
                 body = RequestBody::Held(Some(changed));
             }
@@ -217,7 +238,13 @@ impl Attempt<'_> {
         }
     }
 
-    fn seal(&self, draft: Draft, body: Option<&Bytes>, values: &[&Arc<Value>]) -> Result<Sealed, Failure> {
+    fn seal(
+        &self,
+        draft: Draft,
+        body: Option<&Bytes>,
+        values: &[&Arc<Value>],
+        turn: Option<&Turn>,
+    ) -> Result<Sealed, Failure> {
         let snapshot = &self.live.snapshot;
         if self.ready.route.credentials.is_empty() {
             return Ok(draft.unsigned());
@@ -254,6 +281,7 @@ impl Attempt<'_> {
             captures: &captures,
             sequence: if plan.needs_sequence { self.proxy.sequences.next(now) } else { Sequence::default() },
             access_token: None,
+            turn,
         };
         let empty = Bytes::new();
         let body = if plan.holds == Holds::Never { None } else { Some(body.unwrap_or(&empty).as_ref()) };

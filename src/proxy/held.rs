@@ -46,7 +46,7 @@ impl Bound {
         let why = match self.name {
             Outcome::BodyTooLargeToSign => {
                 format!(
-                    "a credential signs the body or fills a field of it; at most {limit} bytes are held (limits.signed_body)"
+                    "a credential needs the whole body, of which at most {limit} bytes are held (limits.signed_body)"
                 )
             }
             _ => format!("the request body has more than {limit} bytes (limits.request_body)"),

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod browser;
 pub mod callers;
+mod challenge;
 pub mod exchange;
 pub mod failure;
 pub mod gate;

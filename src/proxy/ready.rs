@@ -16,6 +16,7 @@ use super::tokens::Obtained;
 use crate::clock::Timestamp;
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
+use crate::sign::digest::Turn;
 use crate::sign::seal::{Draft, Twins};
 use crate::sign::target::{Host, Target};
 use crate::sign::{Signer, Slot};
@@ -43,6 +44,8 @@ pub struct Ready<'l> {
     pub tenant: Option<String>,
     /// Whether the worker takes trailers; whoever sends says so.
     pub trailers: Trailers,
+    /// Under what the newest value of `digest` signs at once, where the upstream has asked before; set by whoever sends.
+    pub turn: Option<Turn>,
     credentials: &'l [Arc<CredentialState>],
 }
 
@@ -108,6 +111,7 @@ pub fn prepare<'l>(
         client,
         tenant,
         trailers: Trailers::Unmentioned,
+        turn: None,
         matched,
         credentials,
     })

@@ -24,7 +24,7 @@ use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
 use super::tokens;
 use super::upgrade::Handshake;
-use super::{browser, callers, hop, inbound, tenant};
+use super::{browser, callers, challenge, hop, inbound, tenant};
 use crate::config::model::TenantSource;
 use crate::observe::Outcome;
 use crate::sign::body::Holds;
@@ -122,6 +122,9 @@ async fn pass(
     let mut draft = ready.draft(parts, names, live.host(&ready)?)?;
     if let Some(handshake) = &handshake {
         handshake.ask(&mut draft.headers);
+    }
+    if live.snapshot.plan.routes[ready.index].challenged.is_some() {
+        ready.turn = challenge::reserve(live, &ready, &draft);
     }
     let body = take_body(proxy, live, &ready, &mut draft, (body, asking), tally).await?;
     let origin = live.origin(&proxy.pool, &ready);
@@ -225,17 +228,20 @@ fn again(proxy: &Proxy, ready: &Ready<'_>) -> Option<Again> {
     share.map(|share| Again::new(limit, share))
 }
 
-/// Room for a body that must be held: for a credential, or, as long as there is room, for a second attempt.
+/// Room for a body that must be held: for a credential, for a challenge, or, as long as there is room, for a second attempt.
 fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u64>) -> Result<Option<Share>, Failure> {
-    if live.snapshot.plan.routes[ready.index].holds == Holds::Always {
+    let plan = &live.snapshot.plan.routes[ready.index];
+    let must_ask = plan.challenged.is_some() && ready.turn.is_none();
+    if plan.holds == Holds::Always || must_ask {
         return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);
     }
     let Some(length) = length.filter(|length| *length <= ready.route.limits.replay_body as u64) else {
         return Ok(None);
     };
     let now = proxy.clock.now();
-    let may_fall_back =
-        !ready.tokens.is_empty() || ready.instances.iter().any(|instance| instance.fallback(now).is_some());
+    let may_fall_back = plan.challenged.is_some()
+        || !ready.tokens.is_empty()
+        || ready.instances.iter().any(|instance| instance.fallback(now).is_some());
     Ok(if may_fall_back { proxy.buffered.take(length as usize) } else { None })
 }
 

@@ -9,6 +9,7 @@ pub mod api_key;
 pub mod basic;
 pub mod bearer;
 pub mod body;
+pub mod digest;
 pub mod hmac;
 mod hmac_compile;
 mod hmac_own;
@@ -70,6 +71,8 @@ pub struct SignContext<'a> {
     pub sequence: Sequence,
     /// The access token that an earlier credential of the route put in. Sealing says it.
     pub access_token: Option<&'a [u8]>,
+    /// What the upstream has asked of `digest`, where it has.
+    pub turn: Option<&'a digest::Turn>,
 }
 
 /// What a signer wants done to the request, in this order. The request path applies it and changes nothing after.
@@ -140,6 +143,8 @@ pub enum Signer {
     Bearer(bearer::Bearer),
     /// `basic`
     Basic(Box<basic::Basic>),
+    /// `digest`
+    Digest(Box<digest::Digest>),
     /// `hmac`
     Hmac(Box<hmac::Hmac>),
     /// `oauth2`
@@ -231,6 +236,7 @@ impl Signer {
             Self::ApiKey(_) => "api_key",
             Self::Bearer(_) => "bearer",
             Self::Basic(_) => "basic",
+            Self::Digest(_) => "digest",
             Self::Hmac(_) => "hmac",
             Self::Token(_) => "oauth2",
         }
@@ -242,6 +248,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.requirements(),
             Self::Bearer(scheme) => scheme.requirements(),
             Self::Basic(scheme) => scheme.requirements(),
+            Self::Digest(scheme) => scheme.requirements(),
             Self::Hmac(scheme) => scheme.requirements(),
             Self::Token(scheme) => scheme.requirements(),
         }
@@ -251,7 +258,7 @@ impl Signer {
     pub fn slots(&self) -> &[Slot] {
         match self {
             Self::ApiKey(scheme) => scheme.slots(),
-            Self::Bearer(_) | Self::Basic(_) => authorization(),
+            Self::Bearer(_) | Self::Basic(_) | Self::Digest(_) => authorization(),
             Self::Hmac(scheme) => scheme.slots(),
             Self::Token(scheme) => scheme.slots(),
         }
@@ -271,6 +278,7 @@ impl Signer {
     pub fn needs_random(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
+            Self::Digest(_) => true,
             Self::Hmac(scheme) => scheme.needs_random(),
         }
     }
@@ -289,7 +297,7 @@ impl Signer {
     pub fn is_constant(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
-            Self::Hmac(_) => false,
+            Self::Digest(_) | Self::Hmac(_) => false,
             Self::Token(scheme) => scheme.is_constant(),
         }
     }
@@ -298,6 +306,8 @@ impl Signer {
     pub fn covers(&self) -> Covers {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Covers::default(),
+            // The target as it leaves.
+            Self::Digest(_) => Covers { query: true, body: false },
             Self::Hmac(scheme) => scheme.covers(),
         }
     }
@@ -314,6 +324,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.sign(keys),
             Self::Bearer(scheme) => scheme.sign(keys),
             Self::Basic(scheme) => scheme.sign(keys),
+            Self::Digest(scheme) => scheme.sign(request, keys, context),
             Self::Hmac(scheme) => scheme.sign(request, keys, context),
             Self::Token(scheme) => scheme.sign(keys, context.tenant),
         }
@@ -328,6 +339,7 @@ impl Signer {
     ) -> Result<Option<Transcript>, SignError> {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Ok(None),
+            Self::Digest(scheme) => scheme.transcript(request, keys, context).map(Some),
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
         }
     }
@@ -344,6 +356,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.masked(),
             Self::Bearer(scheme) => scheme.masked(),
             Self::Basic(scheme) => scheme.masked(),
+            Self::Digest(scheme) => scheme.masked(request, keys, context),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
             Self::Token(scheme) => scheme.masked(context.tenant),
         }

@@ -363,6 +363,7 @@ mod tests {
             captures: &[],
             sequence: crate::clock::Sequence::default(),
             access_token: None,
+            turn: None,
         };
         for signer in [&old, &old, &new, &new, &old] {
             let step = Step { signer, keys: &keys, kept: Some(&kept) };

@@ -25,6 +25,7 @@ const CONTEXT: SignContext<'static> = SignContext {
     captures: &[],
     sequence: Sequence { millis: 0, micros: 0, nanos: 0 },
     access_token: None,
+    turn: None,
 };
 
 fn pattern(name: &str) -> NamePattern {

@@ -62,6 +62,7 @@ fn run(case: &Value) -> Result<(), String> {
         captures: &[],
         sequence: Sequence::default(),
         access_token: None,
+        turn: None,
     };
     let expect = &case["expect"];
     if let Some(wanted) = text(&expect["text"]) {

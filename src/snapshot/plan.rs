@@ -51,6 +51,8 @@ pub struct RoutePlan {
     pub needs_random: bool,
     /// Whether a credential uses numbers that grow.
     pub needs_sequence: bool,
+    /// Which of the route's credentials, counted from 0, waits for the upstream's challenge (`digest`).
+    pub challenged: Option<usize>,
     /// Whether a credential has tokens, which are looked up before anything else of the request is used.
     pub has_tokens: bool,
 }
@@ -185,6 +187,7 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
         needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),
         needs_sequence: signers().any(|signer| signer.needs_sequence()),
+        challenged: signers().position(|signer| matches!(**signer, Signer::Digest(_))),
         has_tokens: signers().any(|signer| matches!(**signer, Signer::Token(_))),
     }
 }

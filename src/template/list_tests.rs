@@ -22,6 +22,7 @@ const CONTEXT: SignContext<'static> = SignContext {
     captures: &[],
     sequence: Sequence { millis: 5, micros: 6, nanos: 7 },
     access_token: None,
+    turn: None,
 };
 
 struct Asked<'a> {

@@ -44,6 +44,7 @@ pub(super) fn evaluate(text: &str) -> Result<Vec<u8>, SignError> {
         captures: &[("shop", "m1")],
         sequence: Sequence { millis: 1_790_000_000_007, micros: 1_790_000_000_007_001, nanos: 3 },
         access_token: Some(b"ya29.t0ken"),
+        turn: None,
     };
     let input = Input {
         request: &request,

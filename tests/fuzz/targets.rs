@@ -17,6 +17,7 @@ const CONTEXT: SignContext<'static> = SignContext {
     captures: &[("shop", "m1")],
     sequence: Sequence { millis: 1, micros: 2, nanos: 3 },
     access_token: Some(b"token"),
+    turn: None,
 };
 
 fn spec(sign: &str, set: &str) -> Option<HmacSpec> {

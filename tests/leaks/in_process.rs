@@ -7,6 +7,9 @@ use crate::support::{Setup, Upstream, pki};
 async fn debug_of_a_running_proxy_shows_no_secret() {
     let upstream = Upstream::ok().await;
     let url = upstream.url();
+    let asked = "HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\nContent-Length: 0\r\n\r\n";
+    let refusing = Upstream::answering(asked).await;
+    let asking = refusing.url();
     let clients = pki::authority("clients");
     let pair = clients.client("worker").unwrap();
     let key_text = pair.key.lines().nth(2).unwrap().as_bytes()[8..32].to_vec();
@@ -16,6 +19,8 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         bearer = {{ secret = "key" }}
         [credential.b]
         basic = {{ username = "shop", password = {{ secret = "password" }} }}
+        [credential.d]
+        digest = {{ username = "shop", password = {{ secret = "digest" }} }}
         [credential.s.hmac]
         secret = "hmac"
         sign = "{{body}}{{secret:salt}}"
@@ -36,6 +41,11 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         upstream = "{url}"
         credential = ["b", "m"]
         [[route]]
+        name = "digest"
+        host = "digest.test"
+        upstream = "{asking}"
+        credential = "d"
+        [[route]]
         name = "tls"
         host = "tls.test"
         upstream = "https://127.0.0.1:1"
@@ -45,6 +55,7 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     ))
     .secret("key", canary("key"))
     .secret("password", canary("password"))
+    .secret("digest", canary("digest"))
     .secret("hmac", canary("hmac"))
     .secret("salt", canary("salt"))
     .secret("tls.crt", &pair.certificate)
@@ -53,6 +64,8 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     let proxy = setup.start().await;
     assert_eq!(proxy.get("api.test", "/").await.status, 200);
     assert_eq!(proxy.get("basic.test", "/").await.status, 200);
+    assert_eq!(proxy.get("digest.test", "/").await.status, 401);
+    assert_eq!(refusing.seen().len(), 2);
     assert_eq!(proxy.get("tls.test", "/").await.error(), Some("upstream_unreachable"));
 
     let mut public = Public::default();
@@ -72,7 +85,8 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     for identity in &live.snapshot.identities {
         public.add("an identity", format!("{identity:?}"));
     }
-    let mut secrets: Vec<Vec<u8>> = ["key", "password", "hmac", "salt"].map(|name| canary(name).into_bytes()).into();
+    let mut secrets: Vec<Vec<u8>> =
+        ["key", "password", "digest", "hmac", "salt"].map(|name| canary(name).into_bytes()).into();
     secrets.push(key_text);
     public.holds_none_of(&secrets);
 }

@@ -89,6 +89,7 @@ fn run(case: &Value) -> Result<(), String> {
         captures: &[],
         sequence: Sequence::default(),
         access_token: None,
+        turn: None,
     };
     let expect = &case["expect"];
     if let Some(wanted) = text(&expect["text"]) {
