@@ -10,6 +10,7 @@ mod house;
 mod intercept;
 mod leaks;
 mod rotation;
+mod signatures;
 mod stores;
 mod support;
 mod way_out;

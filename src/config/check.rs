@@ -108,6 +108,7 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared]
         let Some(route) = &declared.made else { continue };
         let mut filled: HashMap<Slot, &str> = HashMap::new();
         let mut covering: Option<&str> = None;
+        let mut signed: HashMap<Slot, &str> = HashMap::new();
         for (index, span) in route.credentials.iter().zip(&declared.credential_spans) {
             let Some(found) = credentials.get(*index) else { continue };
             let Some(credential) = &found.made else { continue };
@@ -116,7 +117,9 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared]
             if route.credentials.len() == 1 {
                 break; // nothing that it could get in the way of
             }
-            slots(credential, &mut filled, covering, span, mistakes);
+            slots(credential, &mut filled, (covering, &signed), span, mistakes);
+            let covered = credential.signer.covered_headers().into_iter();
+            signed.extend(covered.map(|name| (plain(&Slot::Header(name.clone())).0, credential.name.as_str())));
             if credential.signer.covers().query {
                 covering = covering.or(Some(&credential.name));
             }
@@ -173,7 +176,7 @@ fn variables(route: &Route, credential: &Credential, mistakes: &Mistakes) {
 fn slots<'c>(
     credential: &'c Credential,
     filled: &mut HashMap<Slot, &'c str>,
-    covering: Option<&str>,
+    (covering, signed): (Option<&str>, &HashMap<Slot, &str>),
     span: &Span,
     mistakes: &Mistakes,
 ) {
@@ -188,6 +191,9 @@ fn slots<'c>(
             mistakes.hinted(span.clone(), message, "keep one of them in this route");
         } else if let (Slot::Query(_), Some(signer)) = (&slot, covering) {
             let message = format!("credential `{}` changes the query after `{signer}` has signed it", credential.name);
+            mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
+        } else if let Some(signer) = signed.get(&slot) {
+            let message = format!("credential `{}` writes {shown} after `{signer}` has signed it", credential.name);
             mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
         }
         filled.insert(slot, &credential.name);

@@ -10,6 +10,7 @@ pub mod basic;
 pub mod bearer;
 pub mod hmac;
 mod hmac_compile;
+pub mod http_signature;
 mod keyed;
 pub mod material;
 pub mod seal;
@@ -126,6 +127,8 @@ pub enum Signer {
     Basic(Box<basic::Basic>),
     /// `hmac`
     Hmac(Box<hmac::Hmac>),
+    /// `http_signature`
+    HttpSignature(Box<http_signature::HttpSignature>),
     /// `oauth2`
     Token(Box<token::Token>),
 }
@@ -146,6 +149,10 @@ pub struct Requirement {
 pub enum Place {
     /// `secret`
     Secret,
+    /// `key`
+    Key,
+    /// `key_id`
+    KeyId,
     /// `client_id`
     ClientId,
     /// `client_secret`
@@ -179,6 +186,12 @@ pub enum SignError {
     /// A variable that this request does not have and that may not be empty.
     #[error("the request has no {0}, which the credential's template needs")]
     Missing(String),
+    /// What a signature covers is not there.
+    #[error("the request has no {0}, which the signature covers")]
+    Absent(String),
+    /// What a signature covers is there in a form that it cannot cover.
+    #[error("the {0} cannot be signed: {1}")]
+    Uncoverable(String, &'static str),
     /// The result cannot stand in a header.
     #[error("the text for header {0} would have a byte that no header may have")]
     NotAHeader(String),
@@ -201,6 +214,7 @@ impl Signer {
             Self::Bearer(_) => "bearer",
             Self::Basic(_) => "basic",
             Self::Hmac(_) => "hmac",
+            Self::HttpSignature(_) => "http_signature",
             Self::Token(_) => "oauth2",
         }
     }
@@ -212,6 +226,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.requirements(),
             Self::Basic(scheme) => scheme.requirements(),
             Self::Hmac(scheme) => scheme.requirements(),
+            Self::HttpSignature(scheme) => scheme.requirements(),
             Self::Token(scheme) => scheme.requirements(),
         }
     }
@@ -222,6 +237,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.slots(),
             Self::Bearer(_) | Self::Basic(_) => authorization(),
             Self::Hmac(scheme) => scheme.slots(),
+            Self::HttpSignature(scheme) => scheme.slots(),
             Self::Token(scheme) => scheme.slots(),
         }
     }
@@ -236,6 +252,7 @@ impl Signer {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
             Self::Hmac(scheme) => scheme.needs_random(),
+            Self::HttpSignature(scheme) => scheme.needs_random(),
         }
     }
 
@@ -243,7 +260,7 @@ impl Signer {
     pub fn is_constant(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
-            Self::Hmac(_) => false,
+            Self::Hmac(_) | Self::HttpSignature(_) => false,
             Self::Token(scheme) => scheme.is_constant(),
         }
     }
@@ -253,6 +270,15 @@ impl Signer {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Covers::default(),
             Self::Hmac(scheme) => scheme.covers(),
+            Self::HttpSignature(scheme) => scheme.covers(),
+        }
+    }
+
+    /// The headers that the signature covers as an earlier credential or the worker wrote them.
+    pub fn covered_headers(&self) -> Vec<&HeaderName> {
+        match self {
+            Self::HttpSignature(scheme) => scheme.covered_headers().collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -269,6 +295,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.sign(keys),
             Self::Basic(scheme) => scheme.sign(keys),
             Self::Hmac(scheme) => scheme.sign(request, keys, context),
+            Self::HttpSignature(scheme) => scheme.sign(request, keys, context),
             Self::Token(scheme) => scheme.sign(keys, context.tenant),
         }
     }
@@ -283,6 +310,7 @@ impl Signer {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Ok(None),
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
+            Self::HttpSignature(scheme) => scheme.transcript(request, keys, context).map(Some),
         }
     }
 
@@ -299,6 +327,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.masked(),
             Self::Basic(scheme) => scheme.masked(),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
+            Self::HttpSignature(scheme) => scheme.masked(request, keys, context),
             Self::Token(scheme) => scheme.masked(context.tenant),
         }
     }
