@@ -11,6 +11,7 @@ pub mod bearer;
 pub mod hmac;
 mod hmac_compile;
 pub mod http_signature;
+pub mod key;
 mod keyed;
 pub mod material;
 pub mod seal;
@@ -195,6 +196,9 @@ pub enum SignError {
     /// The result cannot stand in a header.
     #[error("the text for header {0} would have a byte that no header may have")]
     NotAHeader(String),
+    /// A private key did not sign: no randomness, or its numbers do not belong together.
+    #[error("the private key did not sign")]
+    Key,
 }
 
 /// What was signed, for `explain`: secrets are masked in both texts.
