@@ -26,7 +26,7 @@ pub(super) fn http_signature(fields: &Fields<'_, '_>) -> Option<(Signer, Places)
     let key_id = key_id(fields, &mut places);
     let algorithm = fields.choice("algorithm");
     let algorithm = Algorithm::ALL.into_iter().find(|one| one.as_str() == algorithm);
-    let key_encoding = key_encoding(fields);
+    let key_encoding = key_encoding(fields, algorithm);
     let tag = fields.text("tag").filter(|tag| printable("tag", tag, mistakes)).map(|tag| tag.value.to_owned());
     let expires = expires(fields);
     let label = fields.text_or_default("label");
@@ -34,7 +34,7 @@ pub(super) fn http_signature(fields: &Fields<'_, '_>) -> Option<(Signer, Places)
     let listed = fields.texts("components");
     let parameters = match profile {
         Profile::Rfc9421 => parameters(fields),
-        Profile::Ebay => ebay(fields),
+        Profile::Ebay => ebay(fields, algorithm),
     };
     let (components, spans): (Vec<String>, Vec<Span>) = match listed {
         Some(listed) => listed.into_iter().map(|one| (one.value.to_owned(), one.span)).unzip(),
@@ -83,7 +83,11 @@ fn mask_pem(fields: &Fields<'_, '_>) {
     }
 }
 
-fn key_encoding(fields: &Fields<'_, '_>) -> KeyEncoding {
+fn key_encoding(fields: &Fields<'_, '_>, algorithm: Option<Algorithm>) -> KeyEncoding {
+    if fields.value("key_encoding").is_some() && algorithm.is_some_and(|one| one != Algorithm::HmacSha256) {
+        let message = "`key_encoding` has no effect: the form of a private key is recognised";
+        fields.mistakes().hinted(fields.span_of("key_encoding"), message, "remove `key_encoding`");
+    }
     match fields.choice("key_encoding") {
         "bytes" => KeyEncoding::Bytes,
         "hex" => KeyEncoding::Hex,
@@ -176,8 +180,13 @@ fn parameters(fields: &Fields<'_, '_>) -> Option<Vec<Parameter>> {
 }
 
 /// eBay's signatures have `created` alone.
-fn ebay(fields: &Fields<'_, '_>) -> Option<Vec<Parameter>> {
+fn ebay(fields: &Fields<'_, '_>, algorithm: Option<Algorithm>) -> Option<Vec<Parameter>> {
     let mistakes = fields.mistakes();
+    let taken = [Algorithm::Ed25519, Algorithm::RsaV15Sha256];
+    if let Some(other) = algorithm.filter(|one| !taken.contains(one)) {
+        let message = format!("eBay takes no signatures by {}", other.as_str());
+        mistakes.hinted(fields.span_of("algorithm"), message, "write \"ed25519\" or \"rsa-v1_5-sha256\"");
+    }
     for key in ["tag", "expires", "parameters"].into_iter().filter(|key| fields.value(key).is_some()) {
         let message = format!("eBay's signatures have no `{key}`: `created` is their only parameter");
         mistakes.hinted(fields.span_of(key), message, format!("remove `{key}`"));

@@ -7,6 +7,8 @@ use super::schema::{Fallback, Kind, Section};
 
 use Fallback::{Absent, Is, Required};
 
+const ALGORITHMS: [&str; 6] =
+    ["hmac-sha256", "ed25519", "ecdsa-p256-sha256", "ecdsa-p384-sha384", "rsa-pss-sha512", "rsa-v1_5-sha256"];
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `http_signature = { .. }`
@@ -14,7 +16,7 @@ pub(super) static HTTP_SIGNATURE: Section = Section {
     title: "http_signature",
     help: "HTTP Message Signatures. `docs/SCHEMES.md` says what each component is worth and how eBay's profile differs.",
     keys: &[
-        key("key", Kind::SecretName, Required, "the key"),
+        key("key", Kind::SecretName, Required, "the key: a private one (PEM, JWK, DER, base64), or that of the HMAC"),
         key(
             "key_encoding",
             Kind::Choice(&["text", "bytes", "hex", "base64"]),
@@ -22,7 +24,7 @@ pub(super) static HTTP_SIGNATURE: Section = Section {
             "how the key of `hmac-sha256` stands in its file",
         ),
         key("key_id", Kind::Public, Absent, "`keyid`; with `profile = \"ebay\"` the JWE for `x-ebay-signature-key`"),
-        key("algorithm", Kind::Choice(&["hmac-sha256"]), Required, "by its name in the registry of RFC 9421"),
+        key("algorithm", Kind::Choice(&ALGORITHMS), Required, "by its name in the registry of RFC 9421"),
         key(
             "components",
             Kind::Texts("a component such as \"@method\" or \"content-type\""),
@@ -47,5 +49,5 @@ pub(super) static HTTP_SIGNATURE: Section = Section {
         key("profile", Kind::Choice(&["rfc9421", "ebay"]), Is("rfc9421"), "whose rules apply"),
     ],
     later: &[],
-    example: "[credential.bank.http_signature]\nkey        = \"bank/signing-key\"\nkey_id     = \"shop-2026\"\nalgorithm  = \"hmac-sha256\"\ncomponents = [\"@method\", \"@target-uri\", \"content-type\", \"content-digest\"]\nexpires    = \"5m\"\n",
+    example: "[credential.bank.http_signature]\nkey        = \"bank/signing-key\"\nkey_id     = \"shop-2026\"\nalgorithm  = \"ed25519\"\ncomponents = [\"@method\", \"@target-uri\", \"content-type\", \"content-digest\"]\nexpires    = \"5m\"\n",
 };

@@ -3,6 +3,9 @@
 use super::canary::{Public, canary};
 use crate::support::{Setup, Upstream, pki};
 
+/// An Ed25519 key in base64, that of RFC 8037 appendix A.
+const SEED: &str = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+
 #[tokio::test]
 async fn debug_of_a_running_proxy_shows_no_secret() {
     let upstream = Upstream::ok().await;
@@ -20,6 +23,15 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         secret = "hmac"
         sign = "{{body}}{{secret:salt}}"
         set = {{ "X-Sig" = "{{signature}}" }}
+        [credential.m.http_signature]
+        key = "ed25519"
+        key_id = {{ secret = "id" }}
+        algorithm = "ed25519"
+        [[route]]
+        name = "message"
+        host = "message.test"
+        upstream = "{url}"
+        credential = "m"
         [[route]]
         name = "api"
         host = "api.test"
@@ -42,12 +54,15 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     .secret("password", canary("password"))
     .secret("hmac", canary("hmac"))
     .secret("salt", canary("salt"))
+    .secret("ed25519", SEED)
+    .secret("id", canary("id"))
     .secret("tls.crt", &pair.certificate)
     .secret("tls.key", &pair.key)
     .secret("ca.crt", clients.certificate());
     let proxy = setup.start().await;
     assert_eq!(proxy.get("api.test", "/").await.status, 200);
     assert_eq!(proxy.get("basic.test", "/").await.status, 200);
+    assert_eq!(proxy.get("message.test", "/").await.status, 200);
     assert_eq!(proxy.get("tls.test", "/").await.error(), Some("upstream_unreachable"));
 
     let mut public = Public::default();
@@ -67,7 +82,9 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     for identity in &live.snapshot.identities {
         public.add("an identity", format!("{identity:?}"));
     }
-    let mut secrets: Vec<Vec<u8>> = ["key", "password", "hmac", "salt"].map(|name| canary(name).into_bytes()).into();
+    let mut secrets: Vec<Vec<u8>> =
+        ["key", "password", "hmac", "salt", "id"].map(|name| canary(name).into_bytes()).into();
     secrets.push(key_text);
+    secrets.push(SEED.as_bytes().to_vec());
     public.holds_none_of(&secrets);
 }

@@ -34,12 +34,18 @@ secret = "hex"
 key_encoding = "hex"
 sign = "{target}"
 set = { "X-Signature" = "{signature}" }
+[credential.message.http_signature]
+key = "message"
+key_id = { secret = "message-id" }
+algorithm = "hmac-sha256"
+components = ["@method", "@target-uri", "content-digest"]
 [credential.tenant]
 api_key = { secret = "shop/{tenant}/key", header = "X-Key" }
 "#;
 
-const SCHEMES: [&str; 7] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex"];
-const SECRETS: [&str; 8] = ["header", "query", "cookie", "bearer", "user", "password", "hmac", "salt"];
+const SCHEMES: [&str; 8] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "message"];
+const SECRETS: [&str; 10] =
+    ["header", "query", "cookie", "bearer", "user", "password", "hmac", "salt", "message", "message-id"];
 
 /// Upstreams that fail, each under a host of its own.
 const FAULTS: [&str; 5] = ["refused", "plain", "silent", "garbled", "torn"];
@@ -238,6 +244,7 @@ impl Stage {
             &["explain", "GET", "http://all.test/a?x=1"],
             &["explain", "POST", "http://hmac.test/a", "--body", "{}", "--format", "json"],
             &["explain", "GET", "http://query.test/a"],
+            &["explain", "POST", "http://message.test/a", "--body", "{}", "--format", "json"],
             &["explain", "GET", "http://basic.test/a", "--format", "json"],
             &["explain", "GET", "http://m1.shops.test/"],
             &["explain", "GET", "https://api.test/"],
@@ -279,7 +286,7 @@ async fn a_secret_is_seen_by_the_upstream_and_by_nobody_else() {
     // The upstream has seen what it must see, so the search is for what really went by.
     let seen = stage.good.seen();
     let upstream: String = seen.iter().map(|seen| seen.head.raw.clone()).collect();
-    for name in ["header", "cookie", "bearer", "salt", "tenant", "second"] {
+    for name in ["header", "cookie", "bearer", "salt", "message-id", "tenant", "second"] {
         assert!(upstream.contains(&canary(name)), "{name} went upstream");
     }
     assert!(stage.tls.seen().iter().any(|seen| seen.head.raw.contains(&canary("bearer"))));

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::basic::PublicValue;
+use super::key::{EcdsaForm, KeyAlgorithm};
 use super::material::{HashAlgorithm, KeyEncoding, Kind, Material};
 use super::text::{mask, secret, sensitive, text_of};
 use super::{Covers, Injection, Place, Requirement, SignContext, SignError, Signable, Slot, Transcript};
@@ -38,23 +39,50 @@ pub const EBAY_COMPONENTS: [&str; 5] = ["content-digest", "x-ebay-signature-key"
 pub enum Algorithm {
     /// `hmac-sha256`
     HmacSha256,
+    /// `ed25519`
+    Ed25519,
+    /// `ecdsa-p256-sha256`
+    EcdsaP256Sha256,
+    /// `ecdsa-p384-sha384`
+    EcdsaP384Sha384,
+    /// `rsa-pss-sha512`
+    RsaPssSha512,
+    /// `rsa-v1_5-sha256`
+    RsaV15Sha256,
 }
 
 impl Algorithm {
     /// Every one that there is.
-    pub const ALL: [Self; 1] = [Self::HmacSha256];
+    pub const ALL: [Self; 6] = [
+        Self::HmacSha256,
+        Self::Ed25519,
+        Self::EcdsaP256Sha256,
+        Self::EcdsaP384Sha384,
+        Self::RsaPssSha512,
+        Self::RsaV15Sha256,
+    ];
 
     /// As the registry calls it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HmacSha256 => "hmac-sha256",
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
+            Self::EcdsaP384Sha384 => "ecdsa-p384-sha384",
+            Self::RsaPssSha512 => "rsa-pss-sha512",
+            Self::RsaV15Sha256 => "rsa-v1_5-sha256",
         }
     }
 
     fn kind(self, encoding: KeyEncoding) -> Kind {
-        match self {
-            Self::HmacSha256 => Kind::HmacKey(HashAlgorithm::Sha256, encoding),
-        }
+        Kind::PrivateKey(match self {
+            Self::HmacSha256 => return Kind::HmacKey(HashAlgorithm::Sha256, encoding),
+            Self::Ed25519 => KeyAlgorithm::Ed25519,
+            Self::EcdsaP256Sha256 => KeyAlgorithm::EcdsaP256,
+            Self::EcdsaP384Sha384 => KeyAlgorithm::EcdsaP384,
+            Self::RsaPssSha512 => KeyAlgorithm::PssSha512,
+            Self::RsaV15Sha256 => KeyAlgorithm::RsaSha256,
+        })
     }
 }
 
@@ -354,12 +382,14 @@ impl HttpSignature {
     }
 
     fn signature(&self, base: &[u8], keys: &[Material]) -> Result<Vec<u8>, SignError> {
-        match (self.spec.algorithm, keys.first()) {
-            (Algorithm::HmacSha256, Some(Material::Hmac(key))) => {
+        match keys.first() {
+            Some(Material::Hmac(key)) => {
                 let mut signature = Vec::with_capacity(32);
                 key.sign(base, &mut signature);
                 Ok(signature)
             }
+            // Section 3.3.4: r and s, each as long as the curve's order.
+            Some(Material::Private(key)) => key.sign(base, EcdsaForm::Fixed),
             _ => Err(SignError::Missing("key".to_owned())),
         }
     }

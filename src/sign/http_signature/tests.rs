@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::Value;
 
 use super::*;
 use crate::clock::Timestamp;
 use crate::secret::value::SecretBytes;
-use crate::sign::Signer;
 use crate::sign::target::Target;
 
 fn read(name: &str) -> Value {
@@ -150,14 +152,14 @@ fn same(depth: &str, wanted: &str, got: &str) -> Result<(), String> {
 
 /// Canonical text, text to sign, headers: says at which of them a case fails.
 fn compare(
-    signer: &Signer,
+    signer: &HttpSignature,
     request: &Request,
     keys: &[Material],
     context: &SignContext<'_>,
     case: &Value,
 ) -> Result<(), String> {
     let signable = request.signable();
-    let shown = signer.transcript(&signable, keys, context).map_err(|error| error.to_string())?.unwrap();
+    let shown = signer.transcript(&signable, keys, context).map_err(|error| error.to_string())?;
     same("canonical text", text(case, "signature_base"), &shown.text)?;
     same("text to sign", text(case, "signature_base"), &shown.string_to_sign)?;
     let injection = signer.sign(&signable, keys, context).map_err(|error| error.to_string())?;
@@ -171,6 +173,49 @@ fn compare(
     Ok(())
 }
 
+/// Whether `signature` is that of the key over `base`, as ring sees it.
+fn verifies(algorithm: Algorithm, key: &Material, base: &[u8], signature: &[u8]) -> bool {
+    let with: &'static dyn VerificationAlgorithm = match algorithm {
+        Algorithm::HmacSha256 => panic!("an HMAC is compared"),
+        Algorithm::Ed25519 => &signature::ED25519,
+        Algorithm::EcdsaP256Sha256 => &signature::ECDSA_P256_SHA256_FIXED,
+        Algorithm::EcdsaP384Sha384 => &signature::ECDSA_P384_SHA384_FIXED,
+        Algorithm::RsaPssSha512 => &signature::RSA_PSS_2048_8192_SHA512,
+        Algorithm::RsaV15Sha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+    };
+    let Material::Private(key) = key else { panic!("no private key") };
+    UnparsedPublicKey::new(with, key.public()).verify(base, signature).is_ok()
+}
+
+/// The bytes of `label=:base64:`.
+fn bytes_of(header: &str) -> Vec<u8> {
+    STANDARD.decode(header.split_once("=:").unwrap().1.trim_end_matches(':')).unwrap()
+}
+
+/// The signature that a signer made: the printed one, or, where it differs each time, one that verifies as the printed one does.
+fn judge(
+    signer: &HttpSignature,
+    request: &Request,
+    keys: &[Material],
+    context: &SignContext<'_>,
+    case: &Value,
+) -> Result<(), String> {
+    let injection = signer.sign(&request.signable(), keys, context).map_err(|error| error.to_string())?;
+    let made = injection.headers.last().unwrap().1.to_str().unwrap();
+    let published = text(case, "signature_header");
+    if case["deterministic"] == true {
+        return same("result: signature", published, made);
+    }
+    let base = text(case, "signature_base").as_bytes();
+    let good = |signature: &str| verifies(signer.spec.algorithm, &keys[0], base, &bytes_of(signature));
+    let mut broken = base.to_vec();
+    broken[1] ^= 1;
+    match (good(published), good(made), verifies(signer.spec.algorithm, &keys[0], &broken, &bytes_of(made))) {
+        (true, true, false) => Ok(()),
+        other => Err(format!("result: the signature does not verify: {other:?}")),
+    }
+}
+
 /// Appendix B of RFC 9421 as published; `tests/vectors/rfc9421` names the source.
 #[test]
 fn the_vectors_of_the_rfc() {
@@ -179,30 +224,73 @@ fn the_vectors_of_the_rfc() {
     for case in all["cases"].as_array().unwrap() {
         let name = text(case, "name");
         let input = text(case, "signature_input_header").split_once('=').unwrap().1;
+        let (spec, created, nonce) = spec_of(case, input);
+        let key = &all["keys"][spec.key_id.as_ref().map_or("", |id| match id {
+            PublicValue::Literal(id) => id.as_str(),
+            PublicValue::Secret(_) => "",
+        })];
+        let key = key["private_pem"].as_str().unwrap_or_else(|| text(key, "base64")).as_bytes();
         if case["message"] == "response" {
             // An answer, which nobody signs here: what it covers is refused when the configuration loads.
-            let refused = HttpSignature::new(spec_of(case, input).0).unwrap_err();
+            let refused = HttpSignature::new(spec.clone()).unwrap_err();
             assert_eq!(refused[0].to_string(), "@status is of answers, and only requests are signed");
+            let signer = HttpSignature::new(Spec { components: Vec::new(), ..spec.clone() }).unwrap();
+            let keys = material(&signer, &[key]);
+            let base = text(case, "signature_base").as_bytes();
+            assert!(verifies(spec.algorithm, &keys[0], base, &bytes_of(text(case, "signature_header"))));
+            assert!(verifies(spec.algorithm, &keys[0], base, &signer.signature(base, &keys).unwrap()));
             continue;
         }
         let message = if case["message"] == "request" { &all["request"] } else { &case["message"] };
-        let (spec, created, nonce) = spec_of(case, input);
         let signer = HttpSignature::new(spec).unwrap();
-        let keys = material(&signer, &[text(&all["keys"]["test-shared-secret"], "base64").as_bytes()]);
+        let keys = material(&signer, &[key]);
         let context = SignContext { fixed_nonce: nonce.as_deref(), ..context(created) };
-        let mut headers = serde_json::Map::new();
-        headers.insert("signature-input".to_owned(), case["signature_input_header"].clone());
-        if text(case, "alg") == "hmac-sha256" {
-            headers.insert("signature".to_owned(), case["signature_header"].clone());
-        }
-        let case = serde_json::json!({ "signature_base": case["signature_base"], "headers": headers });
-        let signer = Signer::HttpSignature(Box::new(signer));
-        if let Err(why) = compare(&signer, &Request::of(message), &keys, &context, &case) {
+        let request = Request::of(message);
+        let shallow = serde_json::json!({
+            "signature_base": case["signature_base"],
+            "headers": { "signature-input": case["signature_input_header"] },
+        });
+        let judged = compare(&signer, &request, &keys, &context, &shallow);
+        if let Err(why) = judged.and_then(|()| judge(&signer, &request, &keys, &context, case)) {
             wrong.push(format!("{name}: {why}"));
         }
         count += 1;
     }
     assert!(wrong.is_empty() && count == 6, "{}", wrong.join("\n"));
+}
+
+/// Every algorithm, with keys of `tests/vectors/keys` where the appendix has none.
+#[test]
+fn what_is_signed_verifies_and_one_flipped_bit_does_not() {
+    let appendix = read("rfc9421/appendix_b.json");
+    let others = read("keys/keys.json");
+    let other = |algorithm: &str| {
+        let cases = others["cases"].as_array().unwrap();
+        let good =
+            |case: &&Value| case["algorithm"] == algorithm && case["found"].is_null() && case["text"].is_string();
+        text(cases.iter().find(good).unwrap(), "text").to_owned()
+    };
+    let pem = |name: &str| text(&appendix["keys"][name], "private_pem").to_owned();
+    for (algorithm, key, length) in [
+        (Algorithm::Ed25519, pem("test-key-ed25519"), 64),
+        (Algorithm::EcdsaP256Sha256, pem("test-key-ecc-p256"), 64),
+        (Algorithm::EcdsaP384Sha384, other("ecdsa-p384"), 96),
+        (Algorithm::RsaPssSha512, pem("test-key-rsa-pss"), 256),
+        (Algorithm::RsaV15Sha256, other("rsa-sha256"), 256),
+    ] {
+        let signer = HttpSignature::new(Spec { algorithm, ..spec(&["@path", "content-digest"]) }).unwrap();
+        let keys = material(&signer, &[key.as_bytes()]);
+        let request = Request::new("POST", "a.test", "/b", &[], "body");
+        let base = signer.make(&request.signable(), &keys, &context(1), Reader::Upstream).unwrap().base;
+        let signature = signer.signature(&base, &keys).unwrap();
+        assert_eq!(signature.len(), length, "{algorithm:?}");
+        assert!(verifies(algorithm, &keys[0], &base, &signature), "{algorithm:?}");
+        for at in [0, base.len() / 2, base.len() - 1] {
+            let mut broken = base.to_vec();
+            broken[at] ^= 1;
+            assert!(!verifies(algorithm, &keys[0], &broken, &signature), "{algorithm:?} {at}");
+        }
+    }
 }
 
 /// The examples of RFC 9421 sections 2.1 and 2.2.
@@ -347,11 +435,15 @@ fn parameters_stand_in_the_order_that_was_asked_for() {
 fn the_headers_of_ebay() {
     let file = read("ebay/digital_signature.json");
     let case = &file["cases"][0];
-    let ebay =
-        Spec { key_id: Some(PublicValue::Secret(pattern("jwe"))), profile: Profile::Ebay, ..spec(&EBAY_COMPONENTS) };
+    let ebay = Spec {
+        key_id: Some(PublicValue::Secret(pattern("jwe"))),
+        profile: Profile::Ebay,
+        algorithm: Algorithm::Ed25519,
+        ..spec(&EBAY_COMPONENTS)
+    };
     let signer = HttpSignature::new(ebay).unwrap();
     let jwe = text(&case["headers"], "x-ebay-signature-key");
-    let keys = material(&signer, &[b"k", jwe.as_bytes()]);
+    let keys = material(&signer, &[text(case, "private_pem").as_bytes(), jwe.as_bytes()]);
     let sent = &case["request"];
     let request = |body| Request::new(text(sent, "method"), text(sent, "authority"), text(sent, "path"), &[], body);
     let context = context(case["created"].as_i64().unwrap());
@@ -362,7 +454,7 @@ fn the_headers_of_ebay() {
     let names: Vec<&str> = injection.headers.iter().map(|(name, _)| name.as_str()).collect();
     let wanted = ["content-digest", "x-ebay-signature-key", "x-ebay-enforce-signature", "signature-input", "signature"];
     assert_eq!(names, wanted);
-    for (name, value) in injection.headers.iter().filter(|(name, _)| *name != SIGNATURE) {
+    for (name, value) in &injection.headers {
         assert_eq!(value.to_str().unwrap(), text(&case["headers"], name.as_str()));
     }
 
