@@ -270,11 +270,11 @@ fn query_value(request: &Signable<'_>, name: &str) -> Result<String, SignError> 
     Ok(reencoded(value.as_bytes()))
 }
 
-/// From the encoding of a form to percent-encoding. What `encodeURIComponent` and Python's `quote` both leave stays.
+/// From the encoding of a form to percent-encoding: the set of characters is that of forms, but a space is `%20`.
 fn reencoded(raw: &[u8]) -> String {
     let mut out = Vec::with_capacity(raw.len());
     for &byte in &*form_decode(raw) {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"*-._".contains(&byte) {
             out.push(byte);
         } else {
             out.push(b'%');
