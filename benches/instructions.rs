@@ -20,7 +20,8 @@ use countersign::sign::api_key::ApiKey;
 use countersign::sign::basic::{Basic, PublicValue};
 use countersign::sign::bearer::Bearer;
 use countersign::sign::hmac::{Hmac, HmacSpec, KeySpec, SignatureEncoding};
-use countersign::sign::material::{HashAlgorithm, KeyEncoding, Material};
+use countersign::sign::http_signature::{Algorithm, DigestHash, HttpSignature, Parameter, Profile, Spec};
+use countersign::sign::material::{HashAlgorithm, KeyEncoding, Kind, Material};
 use countersign::sign::seal::{Draft, Kept, Step, Twins};
 use countersign::sign::target::Host;
 use countersign::sign::{SignContext, Signable, Signer, Slot};
@@ -78,9 +79,15 @@ fn pattern() -> Result<NamePattern, Failure> {
 }
 
 fn materials(signer: &Signer) -> Result<Vec<Material>, Failure> {
-    let secret = SecretBytes::new(b"0123456789abcdef0123456789abcdef".to_vec());
-    let load =
-        |one: &countersign::sign::Requirement| one.kind.load(&secret).map_err(|reason| format!("{reason:?}").into());
+    let load = |one: &countersign::sign::Requirement| {
+        // Of an Ed25519 key the seed in base64.
+        let secret: &[u8] = match one.kind {
+            Kind::PrivateKey(_) => b"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+            _ => b"0123456789abcdef0123456789abcdef",
+        };
+        let secret = SecretBytes::new(secret.to_vec());
+        one.kind.load(&secret).map_err(|reason| format!("{reason:?}").into())
+    };
     signer.requirements().iter().map(load).collect()
 }
 
@@ -110,6 +117,26 @@ fn hmac(sign: &str) -> Result<Signer, Failure> {
         set_json: Vec::new(),
     };
     Ok(Signer::Hmac(Box::new(Hmac::compile(spec).map_err(|mistakes| format!("{mistakes:?}"))?)))
+}
+
+/// What most users of RFC 9421 cover.
+fn http_signature(algorithm: Algorithm) -> Result<Case, Failure> {
+    let components = ["@method", "@target-uri", "content-type", "content-digest"];
+    let spec = Spec {
+        key: pattern()?,
+        key_encoding: KeyEncoding::Text,
+        algorithm,
+        key_id: Some(PublicValue::Literal("shop".to_owned())),
+        components: components.map(str::to_owned).to_vec(),
+        parameters: vec![Parameter::Created, Parameter::KeyId],
+        label: "sig1".to_owned(),
+        tag: None,
+        expires: None,
+        digest: DigestHash::Sha256,
+        profile: Profile::Rfc9421,
+    };
+    let signer = HttpSignature::new(spec).map_err(|mistakes| format!("{mistakes:?}"))?;
+    signs(Signer::HttpSignature(Box::new(signer)), Some(vec![b'a'; 1024]))
 }
 
 fn template(text: &str) -> Result<Case, Failure> {
@@ -212,6 +239,8 @@ const CASES: &[(&str, Builder)] = &[
     ("sign/hmac, canonical headers", || {
         signs(hmac("{headers('host','x-*')|merged(',')|pairs('{k}:{v}\\n','')}")?, None)
     }),
+    ("sign/RFC 9421 by HMAC, 1 KiB body", || http_signature(Algorithm::HmacSha256)),
+    ("sign/RFC 9421 by Ed25519, 1 KiB body", || http_signature(Algorithm::Ed25519)),
     ("template/method, path, time", || template("{method}\n{path}\n{timestamp}")),
     ("template/query parameter, header, host", || {
         template("{query.status|upper}\n{header.content-type|lower}\n{host}")

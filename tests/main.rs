@@ -13,6 +13,7 @@ mod intercept;
 mod leaks;
 mod rotation;
 mod schemes;
+mod signatures;
 mod stores;
 mod support;
 mod templates;

@@ -123,6 +123,9 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared]
             let covers = credential.signer.covers();
             covering.query = covering.query.or(covers.query.then_some(&credential.name));
             covering.body = covering.body.or(covers.body.then_some(&credential.name));
+            for name in credential.signer.covered_headers() {
+                covering.headers.entry(plain(&Slot::Header(name.clone())).0).or_insert(&credential.name);
+            }
             for slot in credential.signer.slots() {
                 let kind = BodyKind::of(slot).map(|kind| (kind, credential.name.as_str()));
                 covering.kind = covering.kind.or(kind);
@@ -140,6 +143,8 @@ struct Covering<'c> {
     body: Option<&'c str>,
     /// Fills a field of the body.
     kind: Option<(BodyKind, &'c str)>,
+    /// Signs these headers.
+    headers: HashMap<Slot, &'c str>,
 }
 
 /// Whether a credential before has tokens.
@@ -235,6 +240,9 @@ fn slots<'c>(
                 other_kind.words()
             );
             mistakes.hinted(span.clone(), message, "give each a route of its own");
+        } else if let Some(signer) = covering.headers.get(&slot) {
+            let message = format!("credential `{}` writes {shown} after `{signer}` has signed it", credential.name);
+            mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
         }
         filled.insert(slot, &credential.name);
     }

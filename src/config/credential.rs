@@ -7,6 +7,7 @@ use http::HeaderName;
 use toml::de::{DeTable, DeValue};
 
 use super::credential_hmac::{Hole, hmac, holes};
+use super::credential_http_signature::http_signature;
 use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;
@@ -183,6 +184,7 @@ fn signer(scheme: &str, fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, 
             let (username, password, places) = account(fields)?;
             Some((Signer::Digest(Box::new(Digest::new(username, password))), places))
         }
+        "http_signature" => http_signature(fields),
         _ => hmac(fields, text),
     }
 }

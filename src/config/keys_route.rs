@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::keys::{DAY, HOUR, MILLISECOND, duration, key, size};
 use super::keys_client::TENANT;
+use super::keys_http_signature::HTTP_SIGNATURE;
 use super::keys_oauth::OAUTH2;
 use super::schema::{Fallback, Key, Kind, Section};
 
@@ -28,9 +29,15 @@ pub(super) static CREDENTIAL: Section = Section {
         key("basic", Kind::Table(&BASIC), Absent, "`Authorization: Basic` (RFC 7617)"),
         key("digest", Kind::Table(&DIGEST), Absent, "`Authorization: Digest` (RFC 7616)"),
         key("hmac", Kind::Table(&HMAC), Absent, "an HMAC (FIPS 198-1) over a text made from the request"),
+        key(
+            "http_signature",
+            Kind::Table(&HTTP_SIGNATURE),
+            Absent,
+            "HTTP Message Signatures (RFC 9421), and eBay's variant",
+        ),
         key("oauth2", Kind::Table(&OAUTH2), Absent, "a token that is fetched, kept and refreshed here (RFC 6749)"),
     ],
-    later: &["digest_of", "signature", "aws_sigv4", "http_signature", "oauth1", "jwt", "session", "recipe"],
+    later: &["digest_of", "signature", "aws_sigv4", "oauth1", "jwt", "session", "recipe"],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
 

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod hmac;
 mod hmac_compile;
 mod hmac_own;
+pub mod http_signature;
 mod json_object;
 pub mod key;
 mod keyed;
@@ -147,6 +148,8 @@ pub enum Signer {
     Digest(Box<digest::Digest>),
     /// `hmac`
     Hmac(Box<hmac::Hmac>),
+    /// `http_signature`
+    HttpSignature(Box<http_signature::HttpSignature>),
     /// `oauth2`
     Token(Box<token::Token>),
 }
@@ -167,6 +170,10 @@ pub struct Requirement {
 pub enum Place {
     /// `secret`
     Secret,
+    /// `key`
+    Key,
+    /// `key_id`
+    KeyId,
     /// `client_id`
     ClientId,
     /// `client_secret`
@@ -209,6 +216,12 @@ pub enum SignError {
     /// Something of the request that a template reads is not what it is said to be.
     #[error("the request cannot be signed: {0}")]
     Unreadable(String),
+    /// What a signature covers is not there.
+    #[error("the request has no {0}, which the signature covers")]
+    Absent(String),
+    /// What a signature covers is there in a form that it cannot cover.
+    #[error("the {0} cannot be signed: {1}")]
+    Uncoverable(String, &'static str),
     /// The result cannot stand in a header.
     #[error("the text for header {0} would have a byte that no header may have")]
     NotAHeader(String),
@@ -238,6 +251,7 @@ impl Signer {
             Self::Basic(_) => "basic",
             Self::Digest(_) => "digest",
             Self::Hmac(_) => "hmac",
+            Self::HttpSignature(_) => "http_signature",
             Self::Token(_) => "oauth2",
         }
     }
@@ -250,6 +264,7 @@ impl Signer {
             Self::Basic(scheme) => scheme.requirements(),
             Self::Digest(scheme) => scheme.requirements(),
             Self::Hmac(scheme) => scheme.requirements(),
+            Self::HttpSignature(scheme) => scheme.requirements(),
             Self::Token(scheme) => scheme.requirements(),
         }
     }
@@ -260,6 +275,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.slots(),
             Self::Bearer(_) | Self::Basic(_) | Self::Digest(_) => authorization(),
             Self::Hmac(scheme) => scheme.slots(),
+            Self::HttpSignature(scheme) => scheme.slots(),
             Self::Token(scheme) => scheme.slots(),
         }
     }
@@ -280,6 +296,7 @@ impl Signer {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
             Self::Digest(_) => true,
             Self::Hmac(scheme) => scheme.needs_random(),
+            Self::HttpSignature(scheme) => scheme.needs_random(),
         }
     }
 
@@ -297,7 +314,7 @@ impl Signer {
     pub fn is_constant(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
-            Self::Digest(_) | Self::Hmac(_) => false,
+            Self::Digest(_) | Self::Hmac(_) | Self::HttpSignature(_) => false,
             Self::Token(scheme) => scheme.is_constant(),
         }
     }
@@ -309,6 +326,15 @@ impl Signer {
             // The target as it leaves.
             Self::Digest(_) => Covers { query: true, body: false },
             Self::Hmac(scheme) => scheme.covers(),
+            Self::HttpSignature(scheme) => scheme.covers(),
+        }
+    }
+
+    /// The headers that the signature covers as an earlier credential or the worker wrote them.
+    pub fn covered_headers(&self) -> Vec<&HeaderName> {
+        match self {
+            Self::HttpSignature(scheme) => scheme.covered_headers().collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -326,6 +352,7 @@ impl Signer {
             Self::Basic(scheme) => scheme.sign(keys),
             Self::Digest(scheme) => scheme.sign(request, keys, context),
             Self::Hmac(scheme) => scheme.sign(request, keys, context),
+            Self::HttpSignature(scheme) => scheme.sign(request, keys, context),
             Self::Token(scheme) => scheme.sign(keys, context.tenant),
         }
     }
@@ -341,6 +368,7 @@ impl Signer {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Ok(None),
             Self::Digest(scheme) => scheme.transcript(request, keys, context).map(Some),
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
+            Self::HttpSignature(scheme) => scheme.transcript(request, keys, context).map(Some),
         }
     }
 
@@ -358,6 +386,7 @@ impl Signer {
             Self::Basic(scheme) => scheme.masked(),
             Self::Digest(scheme) => scheme.masked(request, keys, context),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
+            Self::HttpSignature(scheme) => scheme.masked(request, keys, context),
             Self::Token(scheme) => scheme.masked(context.tenant),
         }
     }

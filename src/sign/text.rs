@@ -17,6 +17,11 @@ pub(super) fn sensitive(value: &[u8], name: &str) -> Result<HeaderValue, SignErr
     Ok(value)
 }
 
+/// A header value that anybody may read, such as a signature.
+pub(super) fn plain(value: &str, name: &str) -> Result<HeaderValue, SignError> {
+    HeaderValue::from_str(value).map_err(|_| SignError::NotAHeader(name.to_owned()))
+}
+
 /// The same for text with a secret in it: its bytes are wiped when the last copy of the value is gone.
 pub(super) fn secret(text: Zeroizing<String>, name: &str) -> Result<HeaderValue, SignError> {
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Text(text)))

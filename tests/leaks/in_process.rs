@@ -3,6 +3,9 @@
 use super::canary::{Public, canary};
 use crate::support::{Setup, Upstream, pki};
 
+/// An Ed25519 key in base64, that of RFC 8037 appendix A.
+const SEED: &str = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+
 #[tokio::test]
 async fn debug_of_a_running_proxy_shows_no_secret() {
     let upstream = Upstream::ok().await;
@@ -30,6 +33,15 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         values = {{ all = "{{params(query)|with(k,secret:key)|sorted|pairs('{{k}}{{v}}','')}}" }}
         sign = "{{value.all}}"
         set_query = {{ token = "{{secret:salt}}", sig = "{{signature}}" }}
+        [credential.message.http_signature]
+        key = "ed25519"
+        key_id = {{ secret = "id" }}
+        algorithm = "ed25519"
+        [[route]]
+        name = "message"
+        host = "message.test"
+        upstream = "{url}"
+        credential = "message"
         [[route]]
         name = "api"
         host = "api.test"
@@ -58,6 +70,8 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     .secret("digest", canary("digest"))
     .secret("hmac", canary("hmac"))
     .secret("salt", canary("salt"))
+    .secret("ed25519", SEED)
+    .secret("id", canary("id"))
     .secret("tls.crt", &pair.certificate)
     .secret("tls.key", &pair.key)
     .secret("ca.crt", clients.certificate());
@@ -66,6 +80,7 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     assert_eq!(proxy.get("basic.test", "/").await.status, 200);
     assert_eq!(proxy.get("digest.test", "/").await.status, 401);
     assert_eq!(refusing.seen().len(), 2);
+    assert_eq!(proxy.get("message.test", "/").await.status, 200);
     assert_eq!(proxy.get("tls.test", "/").await.error(), Some("upstream_unreachable"));
 
     let mut public = Public::default();
@@ -86,7 +101,8 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         public.add("an identity", format!("{identity:?}"));
     }
     let mut secrets: Vec<Vec<u8>> =
-        ["key", "password", "digest", "hmac", "salt"].map(|name| canary(name).into_bytes()).into();
+        ["key", "password", "digest", "hmac", "salt", "id"].map(|name| canary(name).into_bytes()).into();
     secrets.push(key_text);
+    secrets.push(SEED.as_bytes().to_vec());
     public.holds_none_of(&secrets);
 }

@@ -37,12 +37,18 @@ secret = "hex"
 key_encoding = "hex"
 sign = "{target}"
 set = { "X-Signature" = "{signature}" }
+[credential.message.http_signature]
+key = "message"
+key_id = { secret = "message-id" }
+algorithm = "hmac-sha256"
+components = ["@method", "@target-uri", "content-digest"]
 [credential.tenant]
 api_key = { secret = "shop/{tenant}/key", header = "X-Key" }
 "#;
 
-const SCHEMES: [&str; 7] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex"];
-const SECRETS: [&str; 9] = ["header", "query", "cookie", "bearer", "user", "password", "digest", "hmac", "salt"];
+const SCHEMES: [&str; 8] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "message"];
+const SECRETS: [&str; 11] =
+    ["header", "query", "cookie", "bearer", "user", "password", "digest", "hmac", "salt", "message", "message-id"];
 const CHALLENGE: &str = "Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
 
 /// Upstreams that fail, each under a host of its own.
@@ -262,6 +268,7 @@ impl Stage {
             &["explain", "GET", "http://all.test/a?x=1"],
             &["explain", "POST", "http://hmac.test/a", "--body", "{}", "--format", "json"],
             &["explain", "GET", "http://query.test/a"],
+            &["explain", "POST", "http://message.test/a", "--body", "{}", "--format", "json"],
             &["explain", "GET", "http://basic.test/a", "--format", "json"],
             &["explain", "GET", "http://digest.test/a"],
             &["explain", "GET", "http://digest.test/a", "--challenge", CHALLENGE, "--format", "json"],
@@ -305,7 +312,7 @@ async fn a_secret_is_seen_by_the_upstream_and_by_nobody_else() {
     // The upstream has seen what it must see, so the search is for what really went by.
     let seen = stage.good.seen();
     let upstream: String = seen.iter().map(|seen| seen.head.raw.clone()).collect();
-    for name in ["header", "cookie", "bearer", "salt", "tenant", "second"] {
+    for name in ["header", "cookie", "bearer", "salt", "message-id", "tenant", "second"] {
         assert!(upstream.contains(&canary(name)), "{name} went upstream");
     }
     assert!(stage.asking.seen().iter().any(|seen| seen.head.raw.contains("response=\"")), "proof went upstream");

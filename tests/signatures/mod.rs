@@ -1,0 +1,3 @@
+//! Signed requests through the proxy: what leaves, what of the worker's does not, and what is said when it is refused.
+
+mod http_messages;
