@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::keys::{DAY, HOUR, MILLISECOND, duration, key, size};
 use super::keys_client::TENANT;
 use super::keys_oauth::OAUTH2;
+use super::keys_sigv4::AWS_SIGV4;
 use super::schema::{Fallback, Key, Kind, Section};
 
 use Fallback::{Absent, Is, Required};
@@ -22,9 +23,10 @@ pub(super) static CREDENTIAL: Section = Section {
         key("bearer", Kind::Table(&BEARER), Absent, "`Authorization: Bearer` (RFC 6750)"),
         key("basic", Kind::Table(&BASIC), Absent, "`Authorization: Basic` (RFC 7617)"),
         key("hmac", Kind::Table(&HMAC), Absent, "an HMAC (FIPS 198-1) over a text made from the request"),
+        key("aws_sigv4", Kind::Table(&AWS_SIGV4), Absent, "AWS Signature Version 4, for AWS and what is like its S3"),
         key("oauth2", Kind::Table(&OAUTH2), Absent, "a token that is fetched, kept and refreshed here (RFC 6749)"),
     ],
-    later: &["digest", "digest_of", "signature", "aws_sigv4", "http_signature", "oauth1", "jwt", "session", "recipe"],
+    later: &["digest", "digest_of", "signature", "http_signature", "oauth1", "jwt", "session", "recipe"],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
 

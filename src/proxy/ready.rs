@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 
 use super::failure::Failure;
 use super::hop;
@@ -176,6 +176,11 @@ impl Ready<'_> {
         for &index in &self.route.credentials {
             draft.strip(self.credentials[index].signer.slots(), twins);
         }
+    }
+
+    /// Whether a signature covers the body of this request, so that it must be held.
+    pub fn holds_body(&self, headers: &HeaderMap) -> bool {
+        self.route.credentials.iter().any(|&index| self.credentials[index].signer.holds_body(headers))
     }
 
     /// The headers that credentials fill: no trailer of the worker's may have such a name.

@@ -177,7 +177,7 @@ async fn take_body(
         let why = format!("the request body has {length} bytes, at most {limit} (limits.request_body)");
         return Err(Failure { then: Then::Close, ..Failure::new(Outcome::BodyTooLarge, why) });
     }
-    if let Some(share) = share_to_hold(proxy, live, ready, length)? {
+    if let Some(share) = share_to_hold(proxy, live, ready, &draft.headers, length)? {
         let bound = match limits.request_body {
             Some(limit) if limit < limits.signed_body as u64 => {
                 Bound { bytes: limit as usize, name: Outcome::BodyTooLarge }
@@ -219,8 +219,14 @@ fn again(proxy: &Proxy, ready: &Ready<'_>) -> Option<Again> {
 }
 
 /// Room for a body that must be held: for a signature, or, as long as there is room, for a second attempt.
-fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u64>) -> Result<Option<Share>, Failure> {
-    if live.snapshot.plan.routes[ready.index].needs_body {
+fn share_to_hold(
+    proxy: &Proxy,
+    live: &Live,
+    ready: &Ready<'_>,
+    headers: &HeaderMap,
+    length: Option<u64>,
+) -> Result<Option<Share>, Failure> {
+    if live.snapshot.plan.routes[ready.index].needs_body && ready.holds_body(headers) {
         return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);
     }
     let Some(length) = length.filter(|length| *length <= ready.route.limits.replay_body as u64) else {

@@ -13,6 +13,7 @@ mod hmac_compile;
 mod keyed;
 pub mod material;
 pub mod seal;
+pub mod sigv4;
 pub mod spoken;
 pub mod target;
 #[cfg(test)]
@@ -72,6 +73,28 @@ pub struct Injection {
     pub query: Vec<String>,
     /// Cookies to add, `name=value`.
     pub cookies: Vec<String>,
+    /// How the body is changed while it streams.
+    pub reframing: Option<Box<Reframing>>,
+}
+
+/// A body whose framing is made anew while it streams. What it holds is spent with the attempt.
+#[derive(Debug)]
+pub struct Reframing {
+    /// Takes the worker's bytes, gives those that leave.
+    pub reframer: sigv4::chunks::Reframer,
+    /// The Content-Length that leaves.
+    pub length: Length,
+}
+
+/// How long a body is that was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// As the worker sent it, whether that was told or not.
+    AsSent,
+    /// So many bytes.
+    Exact(u64),
+    /// Nobody knows yet.
+    Unknown,
 }
 
 impl Injection {
@@ -126,6 +149,8 @@ pub enum Signer {
     Basic(Box<basic::Basic>),
     /// `hmac`
     Hmac(Box<hmac::Hmac>),
+    /// `aws_sigv4`
+    SigV4(Box<sigv4::SigV4>),
     /// `oauth2`
     Token(Box<token::Token>),
 }
@@ -154,6 +179,12 @@ pub enum Place {
     Username,
     /// `password`
     Password,
+    /// `access_key_id`
+    AccessKeyId,
+    /// `secret_access_key`
+    SecretAccessKey,
+    /// `session_token`
+    SessionToken,
     /// `sign`
     Sign,
     /// `values.NAME`
@@ -182,6 +213,9 @@ pub enum SignError {
     /// The result cannot stand in a header.
     #[error("the text for header {0} would have a byte that no header may have")]
     NotAHeader(String),
+    /// The request itself is none that the scheme can sign.
+    #[error("{0}")]
+    Unfit(&'static str),
 }
 
 /// What was signed, for `explain`: secrets are masked in both texts.
@@ -201,6 +235,7 @@ impl Signer {
             Self::Bearer(_) => "bearer",
             Self::Basic(_) => "basic",
             Self::Hmac(_) => "hmac",
+            Self::SigV4(_) => "aws_sigv4",
             Self::Token(_) => "oauth2",
         }
     }
@@ -212,6 +247,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.requirements(),
             Self::Basic(scheme) => scheme.requirements(),
             Self::Hmac(scheme) => scheme.requirements(),
+            Self::SigV4(scheme) => scheme.requirements(),
             Self::Token(scheme) => scheme.requirements(),
         }
     }
@@ -222,19 +258,33 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.slots(),
             Self::Bearer(_) | Self::Basic(_) => authorization(),
             Self::Hmac(scheme) => scheme.slots(),
+            Self::SigV4(scheme) => scheme.slots(),
             Self::Token(scheme) => scheme.slots(),
         }
     }
 
-    /// Whether [`Signable::body`] must hold the whole body.
+    /// Whether [`Signable::body`] must hold the whole body; of some schemes the request decides ([`Signer::holds_body`]).
     pub fn needs_body(&self) -> bool {
         self.covers().body
+    }
+
+    /// Whether it must, for a request with these headers.
+    pub fn holds_body(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::SigV4(scheme) => scheme.holds_body(headers),
+            _ => self.needs_body(),
+        }
+    }
+
+    /// Whether it may change the framing of a body that streams.
+    pub fn reframes(&self) -> bool {
+        matches!(self, Self::SigV4(_))
     }
 
     /// Whether [`SignContext::random`] is used, so that it must hold fresh random bytes.
     pub fn needs_random(&self) -> bool {
         match self {
-            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) | Self::SigV4(_) => false,
             Self::Hmac(scheme) => scheme.needs_random(),
         }
     }
@@ -243,7 +293,7 @@ impl Signer {
     pub fn is_constant(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
-            Self::Hmac(_) => false,
+            Self::Hmac(_) | Self::SigV4(_) => false,
             Self::Token(scheme) => scheme.is_constant(),
         }
     }
@@ -253,6 +303,7 @@ impl Signer {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Covers::default(),
             Self::Hmac(scheme) => scheme.covers(),
+            Self::SigV4(scheme) => scheme.covers(),
         }
     }
 
@@ -269,6 +320,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.sign(keys),
             Self::Basic(scheme) => scheme.sign(keys),
             Self::Hmac(scheme) => scheme.sign(request, keys, context),
+            Self::SigV4(scheme) => scheme.sign(request, keys, context),
             Self::Token(scheme) => scheme.sign(keys, context.tenant),
         }
     }
@@ -283,6 +335,7 @@ impl Signer {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Ok(None),
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
+            Self::SigV4(scheme) => scheme.transcript(request, keys, context).map(Some),
         }
     }
 
@@ -299,6 +352,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.masked(),
             Self::Basic(scheme) => scheme.masked(),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
+            Self::SigV4(scheme) => scheme.masked(request, keys, context),
             Self::Token(scheme) => scheme.masked(context.tenant),
         }
     }

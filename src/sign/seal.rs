@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use http::header::{COOKIE, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use super::material::Material;
 use super::target::{Host, Target};
-use super::{Injection, SignContext, SignError, Signable, Signer, Slot};
+use super::{Injection, Length, Reframing, SignContext, SignError, Signable, Signer, Slot};
 use crate::template::encode::form_decode;
 
 /// A request as it would leave, without credentials.
@@ -34,6 +34,7 @@ pub struct Draft {
 #[derive(Debug)]
 pub struct Sealed {
     draft: Draft,
+    reframing: Option<Box<Reframing>>,
 }
 
 /// One credential of the route with the secrets to use.
@@ -84,6 +85,7 @@ impl Draft {
         body: Option<&[u8]>,
         context: &SignContext<'_>,
     ) -> Result<Sealed, SignError> {
+        let mut reframing = None;
         for step in steps {
             let kept = step.kept.filter(|_| step.signer.is_constant()).map(|kept| &kept.0);
             let made = kept.map(|kept| kept.load());
@@ -93,18 +95,19 @@ impl Draft {
                 self.apply(&made.1);
                 continue;
             }
-            let injection = step.signer.sign(&self.signable(body), step.keys, context)?;
+            let mut injection = step.signer.sign(&self.signable(body), step.keys, context)?;
             self.apply(&injection);
+            reframing = injection.reframing.take().or(reframing);
             if let Some(kept) = kept {
                 kept.store(Some(Arc::new((step.signer.clone(), injection))));
             }
         }
-        Ok(Sealed { draft: self })
+        Ok(Sealed { draft: self, reframing })
     }
 
     /// For a route that says `credential = "none"`.
     pub fn unsigned(self) -> Sealed {
-        Sealed { draft: self }
+        Sealed { draft: self, reframing: None }
     }
 
     /// The request as signers see it.
@@ -141,6 +144,11 @@ impl Draft {
         if !injection.cookies.is_empty() {
             add_cookies(&mut self.headers, &injection.cookies);
         }
+        match injection.reframing.as_ref().map(|reframing| reframing.length) {
+            None | Some(Length::AsSent) => {}
+            Some(Length::Exact(length)) => drop(self.headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+            Some(Length::Unknown) => drop(self.headers.remove(CONTENT_LENGTH)),
+        }
     }
 }
 
@@ -148,6 +156,11 @@ impl Sealed {
     /// What will leave, for `explain`.
     pub fn draft(&self) -> &Draft {
         &self.draft
+    }
+
+    /// How the body must be changed while it leaves; whoever sends it does that.
+    pub fn take_reframing(&mut self) -> Option<Box<Reframing>> {
+        self.reframing.take()
     }
 
     /// The request with its body. Fails only when the target is no valid request target.

@@ -40,8 +40,10 @@ pub struct Plan {
 pub struct RoutePlan {
     /// Index into [`Plan::identities`]; `None` for plain HTTP upstreams.
     pub identity: Option<usize>,
-    /// Whether a signature covers the body.
+    /// Whether a signature covers the body, or may: [`Signer::holds_body`] decides.
     pub needs_body: bool,
+    /// Whether a credential may change the framing of a body that streams.
+    pub reframes: bool,
     /// Whether what a credential puts in depends on the request or its time.
     pub needs_request: bool,
     /// Whether a credential uses random bytes.
@@ -176,6 +178,7 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
     RoutePlan {
         identity,
         needs_body: signers().any(|signer| signer.needs_body()),
+        reframes: signers().any(|signer| signer.reframes()),
         needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),
         has_tokens: signers().any(|signer| matches!(**signer, Signer::Token(_))),
