@@ -97,6 +97,9 @@ pub enum BadReason {
     /// A PEM file, key or certificate that cannot be used; the text says what was found.
     #[error("{0}")]
     Pem(String),
+    /// A file that is no private key of the type that is needed; the text says what was found and which forms were tried.
+    #[error("{0}")]
+    Key(String),
     /// A certificate past its end; RFC 5280 section 4.1.2.5.
     #[error("the certificate expired at {0}")]
     Expired(Second),
@@ -140,6 +143,7 @@ impl BadReason {
             Self::NonAscii => "non_ascii",
             Self::Encoding(_) => "encoding",
             Self::Pem(_) => "pem",
+            Self::Key(_) => "key",
             Self::Expired(_) => "expired",
             Self::NotYetValid(_) => "not_yet_valid",
             Self::PairMismatch => "pair_mismatch",

@@ -8,6 +8,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
+use super::key::{KeyAlgorithm, PrivateKey};
 use crate::secret::value::{BadReason, SecretBytes, TEXT_LIMIT};
 use crate::template::encode;
 
@@ -58,6 +59,8 @@ pub enum Kind {
     AccessKeyId,
     /// An AWS secret access key: text.
     AwsSecretKey,
+    /// A private key, in whatever form.
+    PrivateKey(KeyAlgorithm),
 }
 
 /// A secret ready to be used.
@@ -69,6 +72,8 @@ pub enum Material {
     Hmac(super::hmac::Key),
     /// An AWS secret access key, with the signing keys derived from it.
     AwsSecret(super::sigv4::keys::SecretKey),
+    /// A private key.
+    Private(PrivateKey),
 }
 
 impl Kind {
@@ -83,6 +88,7 @@ impl Kind {
                 let key = decode_key(raw, encoding)?;
                 Ok(Material::Hmac(super::hmac::Key::new(algorithm, &key)))
             }
+            Self::PrivateKey(algorithm) => PrivateKey::load(raw, algorithm).map(Material::Private),
             Self::HeaderText => checked_text(bytes, header_text),
             Self::CookieText => checked_text(bytes, cookie_text),
             Self::Username => checked_text(bytes, username),
@@ -182,7 +188,8 @@ fn decode_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadReason> {
     Ok(out)
 }
 
-fn decode_base64(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadReason> {
+/// Standard or URL alphabet, with or without padding.
+pub(super) fn decode_base64(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadReason> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let url = text.iter().any(|byte| matches!(byte, b'-' | b'_'));

@@ -10,6 +10,7 @@ pub mod basic;
 pub mod bearer;
 pub mod hmac;
 mod hmac_compile;
+pub mod key;
 mod keyed;
 pub mod material;
 pub mod seal;
@@ -216,6 +217,9 @@ pub enum SignError {
     /// The request itself is none that the scheme can sign.
     #[error("{0}")]
     Unfit(&'static str),
+    /// A private key did not sign: no randomness, or its numbers do not belong together.
+    #[error("the private key did not sign")]
+    Key,
 }
 
 /// What was signed, for `explain`: secrets are masked in both texts.

@@ -110,7 +110,7 @@ def checks(stage):
     refreshes = {name: bench.command("connections", "refresh", names(name), "--tenant", LIVING, "-c", proxy.folder / "proxy.toml") for name in FAULTS}
     living = stage.loop.run(all_of(0))
     grown = proxy.memory("VmHWM") - base
-    rows, log = scene.listed(proxy), [json.loads(line) for line in proxy.log.splitlines() if line.startswith("{")]
+    rows, log = scene.at_rest(proxy), [json.loads(line) for line in proxy.log.splitlines() if line.startswith("{")]
     for name, fault in FAULTS.items():
         judge(report, name, fault, never[name], living[name], refreshes[name], rows, log)
     # What was sent and not read is in the kernel's buffers.

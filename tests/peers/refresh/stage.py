@@ -250,6 +250,16 @@ def listed(proxy):
     return rows
 
 
+def at_rest(proxy, seconds=30):
+    """The same, each as it is between two attempts: at the moment of asking a retry of its own may be under way, and then the
+    state is `refreshing`. Rows that were never seen otherwise stay as they are."""
+    rows, end = listed(proxy), time.monotonic() + seconds
+    while any(row["state"] == "refreshing" for row in rows.values()) and time.monotonic() < end:
+        time.sleep(0.05)
+        rows.update({key: row for key, row in listed(proxy).items() if rows.get(key, row)["state"] == "refreshing"})
+    return rows
+
+
 def when(text):
     """A time of `connections` as seconds since 1970."""
     return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0
