@@ -22,6 +22,7 @@ use countersign::sign::bearer::Bearer;
 use countersign::sign::hmac::{Hmac, HmacSpec, SignatureEncoding};
 use countersign::sign::material::{HashAlgorithm, KeyEncoding, Material};
 use countersign::sign::seal::{Draft, Kept, Step, Twins};
+use countersign::sign::sigv4::{Payload, Placement, SigV4, Spec};
 use countersign::sign::target::Host;
 use countersign::sign::{SignContext, Signable, Signer, Slot};
 use countersign::template::{Input, Position, Scope, Secrets, Template};
@@ -108,6 +109,20 @@ fn hmac(sign: &str) -> Result<Signer, Failure> {
     Ok(Signer::Hmac(Box::new(Hmac::compile(spec).map_err(|mistakes| format!("{mistakes:?}"))?)))
 }
 
+fn sigv4() -> Result<Signer, Failure> {
+    Ok(Signer::SigV4(Box::new(SigV4::new(Spec {
+        access_key_id: PublicValue::Literal("AKIDEXAMPLE".to_owned()),
+        secret_access_key: pattern()?,
+        session_token: None,
+        region: "us-east-1".into(),
+        service: "dynamodb".into(),
+        sign_headers: Vec::new(),
+        placement: Placement::Header,
+        payload: Payload::Signed,
+        expires: 900,
+    }))))
+}
+
 fn template(text: &str) -> Result<Case, Failure> {
     let scope = Scope { position: Position::Signed, values: &[] };
     let made = Template::parse(text, scope, &mut Secrets::default()).map_err(|mistakes| format!("{mistakes:?}"))?;
@@ -192,6 +207,7 @@ const CASES: &[(&str, Builder)] = &[
     ("sign/hmac, 1 KiB body", || {
         signs(hmac("{timestamp}\n{method}\n{target}\n{body|sha256|hex}")?, Some(vec![b'a'; 1024]))
     }),
+    ("sign/AWS SigV4, 1 KiB body", || signs(sigv4()?, Some(vec![b'a'; 1024]))),
     ("template/method, path, time", || template("{method}\n{path}\n{timestamp}")),
     ("template/query parameter, header, host", || {
         template("{query.status|upper}\n{header.content-type|lower}\n{host}")

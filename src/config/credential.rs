@@ -47,9 +47,7 @@ pub(super) fn credentials(root: &Fields<'_, '_>, text: &str) -> Vec<Declared> {
                     return with_tokens(&fields, text, &name, &mut taken);
                 }
                 let (signer, places) = match scheme {
-                    "aws_sigv4" => {
-                        aws_sigv4(&mut oauth_text::Reader { fields: &fields, text, holes: &mut taken })?
-                    }
+                    "aws_sigv4" => aws_sigv4(&mut oauth_text::Reader { fields: &fields, text, holes: &mut taken })?,
                     _ => signer(scheme, &fields, text)?,
                 };
                 if scheme == "hmac" {
@@ -362,7 +360,8 @@ fn secret_spans(signer: &Signer, places: &Places, text: &str, fallback: &Span) -
                 | Place::AccessKeyId
                 | Place::SecretAccessKey
                 | Place::SessionToken
-        ) && places.contains_key(place) {
+        ) && places.contains_key(place)
+        {
             return whole;
         }
         let needle = format!("secret:{pattern}");

@@ -128,17 +128,8 @@ fn signable(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<HeaderName> {
         return None;
     };
     let plain = name.as_str();
-    let changes = [
-        "authorization",
-        "connection",
-        "transfer-encoding",
-        "te",
-        "trailer",
-        "upgrade",
-        "keep-alive",
-        "expect",
-        "via",
-    ];
+    let changes =
+        ["authorization", "connection", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "expect", "via"];
     if changes.contains(&plain) || plain.starts_with("proxy-") || plain.starts_with("countersign-") {
         let message = format!("the header `{}` is not signed: it does not arrive as it was sent", text.value);
         mistakes.hinted(text.span.clone(), message, "remove it from `sign_headers`");

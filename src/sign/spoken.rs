@@ -14,10 +14,7 @@ use crate::template::encode::form_decode;
 /// Whether a worker can write into a slot of this scheme. The slots of signatures hold no text of its choice, but AWS's,
 /// where the access key id stands.
 pub fn has_slot(signer: &Signer) -> bool {
-    matches!(
-        signer,
-        Signer::ApiKey(_) | Signer::Bearer(_) | Signer::Basic(_) | Signer::Token(_) | Signer::SigV4(_)
-    )
+    matches!(signer, Signer::ApiKey(_) | Signer::Bearer(_) | Signer::Basic(_) | Signer::Token(_) | Signer::SigV4(_))
 }
 
 /// Every text in the slots of a credential, without the prefix or scheme before it.

@@ -20,6 +20,17 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         secret = "hmac"
         sign = "{{body}}{{secret:salt}}"
         set = {{ "X-Sig" = "{{signature}}" }}
+        [credential.a.aws_sigv4]
+        access_key_id = {{ secret = "aws-id" }}
+        secret_access_key = {{ secret = "aws-key" }}
+        session_token = {{ secret = "aws-token" }}
+        region = "eu-west-1"
+        service = "s3"
+        [[route]]
+        name = "aws"
+        host = "aws.test"
+        upstream = "{url}"
+        credential = "a"
         [[route]]
         name = "api"
         host = "api.test"
@@ -42,12 +53,16 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     .secret("password", canary("password"))
     .secret("hmac", canary("hmac"))
     .secret("salt", canary("salt"))
+    .secret("aws-id", canary("aws-id").replace('/', "|"))
+    .secret("aws-key", canary("aws-key"))
+    .secret("aws-token", canary("aws-token"))
     .secret("tls.crt", &pair.certificate)
     .secret("tls.key", &pair.key)
     .secret("ca.crt", clients.certificate());
     let proxy = setup.start().await;
     assert_eq!(proxy.get("api.test", "/").await.status, 200);
     assert_eq!(proxy.get("basic.test", "/").await.status, 200);
+    assert_eq!(proxy.get("aws.test", "/").await.status, 200);
     assert_eq!(proxy.get("tls.test", "/").await.error(), Some("upstream_unreachable"));
 
     let mut public = Public::default();
@@ -67,7 +82,9 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     for identity in &live.snapshot.identities {
         public.add("an identity", format!("{identity:?}"));
     }
-    let mut secrets: Vec<Vec<u8>> = ["key", "password", "hmac", "salt"].map(|name| canary(name).into_bytes()).into();
+    let mut secrets: Vec<Vec<u8>> =
+        ["key", "password", "hmac", "salt", "aws-key", "aws-token"].map(|name| canary(name).into_bytes()).into();
+    secrets.push(canary("aws-id").replace('/', "|").into_bytes());
     secrets.push(key_text);
     public.holds_none_of(&secrets);
 }

@@ -34,12 +34,26 @@ secret = "hex"
 key_encoding = "hex"
 sign = "{target}"
 set = { "X-Signature" = "{signature}" }
+[credential.aws.aws_sigv4]
+access_key_id = { secret = "aws-id" }
+secret_access_key = { secret = "aws-key" }
+session_token = { secret = "aws-token" }
+region = "eu-west-1"
+service = "s3"
+[credential.presigned.aws_sigv4]
+access_key_id = { secret = "aws-id" }
+secret_access_key = { secret = "aws-key" }
+session_token = { secret = "aws-token" }
+region = "eu-west-1"
+service = "sqs"
+placement = "query"
 [credential.tenant]
 api_key = { secret = "shop/{tenant}/key", header = "X-Key" }
 "#;
 
-const SCHEMES: [&str; 7] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex"];
-const SECRETS: [&str; 8] = ["header", "query", "cookie", "bearer", "user", "password", "hmac", "salt"];
+const SCHEMES: [&str; 9] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "aws", "presigned"];
+const SECRETS: [&str; 10] =
+    ["header", "query", "cookie", "bearer", "user", "password", "hmac", "salt", "aws-key", "aws-token"];
 
 /// Upstreams that fail, each under a host of its own.
 const FAULTS: [&str; 5] = ["refused", "plain", "silent", "garbled", "torn"];
@@ -79,6 +93,7 @@ impl Stage {
             // `:` ends a user name; everything else may stand in these.
             put(name, canary(name).as_bytes());
         }
+        put("aws-id", canary("aws-id").replace('/', "|").as_bytes());
         put("shop/m1/key", canary("tenant").as_bytes());
         put("admin", canary("admin").as_bytes());
         let key = canary("hex-key");
@@ -239,6 +254,8 @@ impl Stage {
             &["explain", "POST", "http://hmac.test/a", "--body", "{}", "--format", "json"],
             &["explain", "GET", "http://query.test/a"],
             &["explain", "GET", "http://basic.test/a", "--format", "json"],
+            &["explain", "PUT", "http://aws.test/k?x", "--body", "{}", "--format", "json"],
+            &["explain", "GET", "http://presigned.test/q", "--format", "json"],
             &["explain", "GET", "http://m1.shops.test/"],
             &["explain", "GET", "https://api.test/"],
         ] {

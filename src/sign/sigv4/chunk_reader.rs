@@ -57,6 +57,11 @@ impl Reader {
         &self.size
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.line.capacity() + self.size.capacity()
+    }
+
     /// The next part of `input`, which is not empty, and what is left of it.
     pub(super) fn next<'i>(&mut self, input: &'i [u8]) -> Result<(Part<'i>, &'i [u8]), ChunkError> {
         match self.at {

@@ -149,7 +149,12 @@ impl fmt::Debug for Reframer {
 impl Reframer {
     /// For chunks that come in this framing, with `expected` bytes of content and trailers of these names, in lower
     /// case. Without a signer they leave as they came.
-    pub(super) fn new(framing: Framing, signer: Option<ChunkSigner>, expected: Option<u64>, announced: Vec<String>) -> Self {
+    pub(super) fn new(
+        framing: Framing,
+        signer: Option<ChunkSigner>,
+        expected: Option<u64>,
+        announced: Vec<String>,
+    ) -> Self {
         let writer = match signer {
             Some(signer) => Writer::Signed(signer, Vec::new()),
             None => Writer::Unsigned,
@@ -184,6 +189,13 @@ impl Reframer {
             }
         }
         Ok(())
+    }
+
+    /// Bytes of memory that are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let waiting = if let Writer::Signed(_, waiting) = &self.writer { waiting.capacity() } else { 0 };
+        waiting + self.reader.held()
     }
 
     /// The worker's body has ended: appends the last chunk and the trailers.

@@ -24,15 +24,17 @@ use zeroize::Zeroizing;
 use super::basic::PublicValue;
 use super::material::{Kind, Material};
 use super::text::{mask, secret, sensitive, text_of};
-use super::{Covers, Injection, Length, Place, Reframing, Requirement, SignContext, SignError, Signable, Slot, Transcript};
+use super::{
+    Covers, Injection, Length, Place, Reframing, Requirement, SignContext, SignError, Signable, Slot, Transcript,
+};
 use crate::secret::name::NamePattern;
 use crate::template::encode;
 use canonical::{Canonical, Headers, Paths};
 use chunks::{ChunkSigner, Reframer};
 use keys::SecretKey;
 use payload::{CONTENT_SHA256, Plan, Signatures};
-pub use scope::{Word, Words};
 use scope::{Scope, Stamp};
+pub use scope::{Word, Words};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -278,7 +280,11 @@ impl SigV4 {
         Ok(Keys { real: Shown { id, token }, secret })
     }
 
-    fn attempt<'a>(&'a self, request: &'a Signable<'a>, context: &'a SignContext<'a>) -> Result<Attempt<'a>, SignError> {
+    fn attempt<'a>(
+        &'a self,
+        request: &'a Signable<'a>,
+        context: &'a SignContext<'a>,
+    ) -> Result<Attempt<'a>, SignError> {
         let stamp = Stamp::of(context.now);
         let (region, service) = (self.spec.region.fill(context)?, self.spec.service.fill(context)?);
         let paths = self.paths.unwrap_or_else(|| Paths::of(&service));

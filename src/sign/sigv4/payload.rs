@@ -109,7 +109,9 @@ fn said(headers: &HeaderMap) -> Result<Said<'_>, SignError> {
         // An SDK that was told not to sign says it in these alone.
         _ if is_chunked(headers) && headers.contains_key(TRAILER) => Said::Chunks(Framing::UnsignedTrailer),
         _ if is_chunked(headers) => {
-            return Err(SignError::Unfit("Content-Encoding says aws-chunked, and X-Amz-Content-Sha256 not of which kind"));
+            return Err(SignError::Unfit(
+                "Content-Encoding says aws-chunked, and X-Amz-Content-Sha256 not of which kind",
+            ));
         }
         _ if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) => Said::Digest(text),
         _ => Said::Nothing,
@@ -152,7 +154,8 @@ mod tests {
     #[test]
     fn the_configuration_decides_and_chunks_stay_chunks() {
         let sha = |value| headers(&[("x-amz-content-sha256", value)]);
-        let planned = |payload, value| plan(payload, Placement::Header, true, &sha(value)).unwrap().word().unwrap_or("digest");
+        let planned =
+            |payload, value| plan(payload, Placement::Header, true, &sha(value)).unwrap().word().unwrap_or("digest");
         for (sent, signed, unsigned, as_sent) in [
             ("", "digest", UNSIGNED, "digest"),
             ("nonsense", "digest", UNSIGNED, "digest"),
@@ -175,7 +178,8 @@ mod tests {
 
     #[test]
     fn chunks_are_known_by_either_header_and_unknown_kinds_refused() {
-        let plan = |lines: &[_]| plan(Payload::AsSent, Placement::Header, true, &headers(lines)).map(|plan| plan.word());
+        let plan =
+            |lines: &[_]| plan(Payload::AsSent, Placement::Header, true, &headers(lines)).map(|plan| plan.word());
         let chunked = [("content-encoding", "gzip, AWS-chunked"), ("x-amz-trailer", "x-amz-checksum-crc32")];
         assert_eq!(plan(&chunked), Ok(Some(UNSIGNED_CHUNKS_TRAILER)));
         assert!(plan(&chunked[..1]).is_err());
