@@ -72,8 +72,9 @@ pub(super) fn signed_length(framing: Framing, content: u64, trailers: &[String])
     let chunk = |size: u64| size.checked_add(format!("{size:x}").len() as u64 + signature + 2);
     let most = CHUNK as u64;
     let mut length = (content / most).checked_mul(chunk(most)?)?;
-    if content % most > 0 {
-        length = length.checked_add(chunk(content % most)?)?;
+    let rest = content % most;
+    if rest > 0 {
+        length = length.checked_add(chunk(rest)?)?;
     }
     // The last chunk has no content, and its empty line comes after the trailers.
     let mut end = chunk(0)?;
