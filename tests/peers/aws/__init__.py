@@ -11,7 +11,6 @@ import http.client
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -105,9 +104,9 @@ def checks(bench):
     text += credential("wrong", "objects-id", "wrong", "s3", payload="as_sent")
     text += route("wrong", "wrong.s3.us-east-1.example", objects, listen=ports["wrong"])
     text += credential("s3", "objects-id", "objects-secret", "s3", payload="as_sent")
-    text += route("s3", "s3.us-east-1.amazonaws.com", objects)
+    text += route("s3", "s3.amazonaws.com", objects)
     proxy = bench.proxy("proxy", text, secrets)
-    through = environment(HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}", AWS_CA_BUNDLE=str(proxy.folder / "public/ca.crt"))
+    through = environment(HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}", AWS_CA_BUNDLE=str(proxy.folder / "public/countersign-ca.crt"))
 
     def told(service, port):
         return environment(**{f"AWS_ENDPOINT_URL_{service.upper()}": f"http://127.0.0.1:{port}"})
@@ -156,12 +155,15 @@ def services(bench, ports, moto, told, through):
 def bodies(bench, ports, objects, told, through):
     """Objects of every way to send them, and back."""
     report = bench.report
-    sizes = ["put 0", "put 5", "put 70000", "stream 200000", "multipart 6000000"]
-    wanted = {what: "ok" for what in [*sizes, "list", "delete"]}
+    calls = ["put 0", "put 5", "put 70000", "stream 200000", "multipart 6000000", "list", "delete"]
+    # What the server makes of the same calls with the real keys: a "+" in a listing is a space to boto3.
+    real = {**told("s3", objects), "AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET}
+    wanted = boto("objects", real)
+    report.equal("boto3, straight to s3s-fs with its keys", [what for what in calls if wanted.get(what) != "ok"], ["list"])
     for payload in PAYLOADS:
         report.equal(f"boto3, objects, payload = {payload}, by base URL", boto("objects", told("s3", ports[payload])), wanted)
         made = node(bench, "objects", told("s3", ports[payload]))
-        report.equal(f"the JavaScript SDK, objects, payload = {payload}, by base URL", made, wanted)
+        report.equal(f"the JavaScript SDK, objects, payload = {payload}, by base URL", made, {what: "ok" for what in calls})
     report.equal("boto3, objects, payload = as_sent, by HTTPS_PROXY: chunks with trailers", boto("objects", through), wanted)
     query = boto("objects-get", told("s3", ports["query"]))
     report.equal("boto3, objects, placement = query", query, {"put 5": "ok", "list": "ok"})
@@ -240,7 +242,7 @@ def explained(bench, proxy, objects):
     """What `explain` prints, sent by curl to the server, is accepted: the id is no secret to whoever replays it."""
     report = bench.report
     body = "hello from explain"
-    done = bench.command("explain", "PUT", f"https://signed.s3.us-east-1.example/{BUCKET}/explained%20key?x=a+b", "--body", body,
+    done = bench.command("explain", "PUT", f"https://signed.s3.us-east-1.example/{BUCKET}/explained%20key?x=a%2Bb&x=%7E", "--body", body,
                          "-c", proxy.folder / "proxy.toml", "--format", "json", cwd=proxy.folder)
     shown = json.loads(done.stdout)
     headers = [(name, value.replace("[objects-id]", ID)) for name, value in shown["headers"]]
@@ -251,7 +253,7 @@ def explained(bench, proxy, objects):
     arguments = [part for name, value in headers for part in ("-H", f"{name}: {value}")]
     curl = subprocess.run(["curl", "-sS", "--path-as-is", "-w", "%{http_code}", "-X", shown["method"], "--data-binary", body, *arguments,
                            f"http://127.0.0.1:{objects}{shown['target']}"], capture_output=True, text=True, timeout=30)
-    report.equal("what explain prints is accepted", re.sub(r"<.*", "", curl.stdout)[-3:], "200")
+    report.check("what explain prints is accepted", curl.stdout.endswith("200"), curl.stdout + curl.stderr)
     curl = subprocess.run(["curl", "-sS", "--path-as-is", "-w", "%{http_code}", "-X", shown["method"], "--data-binary", body + "!", *arguments,
                            "-H", f"Content-Length: {len(body) + 1}", f"http://127.0.0.1:{objects}{shown['target']}"],
                           capture_output=True, text=True, timeout=30)
