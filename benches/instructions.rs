@@ -23,6 +23,7 @@ use countersign::sign::hmac::{Hmac, HmacSpec, KeySpec, SignatureEncoding};
 use countersign::sign::http_signature::{Algorithm, DigestHash, HttpSignature, Parameter, Profile, Spec};
 use countersign::sign::material::{HashAlgorithm, KeyEncoding, Kind, Material};
 use countersign::sign::seal::{Draft, Kept, Step, Twins};
+use countersign::sign::sigv4::{self, Payload, Placement, SigV4};
 use countersign::sign::target::Host;
 use countersign::sign::{SignContext, Signable, Signer, Slot};
 use countersign::template::{Input, Lists, Position, Scope, Secrets, Template};
@@ -139,6 +140,20 @@ fn http_signature(algorithm: Algorithm) -> Result<Case, Failure> {
     signs(Signer::HttpSignature(Box::new(signer)), Some(vec![b'a'; 1024]))
 }
 
+fn sigv4() -> Result<Signer, Failure> {
+    Ok(Signer::SigV4(Box::new(SigV4::new(sigv4::Spec {
+        access_key_id: PublicValue::Literal("AKIDEXAMPLE".to_owned()),
+        secret_access_key: pattern()?,
+        session_token: None,
+        region: "us-east-1".into(),
+        service: "dynamodb".into(),
+        sign_headers: Vec::new(),
+        placement: Placement::Header,
+        payload: Payload::Signed,
+        expires: 900,
+    }))))
+}
+
 fn template(text: &str) -> Result<Case, Failure> {
     let scope = Scope { position: Position::Signed, values: &[], lists: Lists::Plain };
     let made = Template::parse(text, scope, &mut Secrets::default()).map_err(|mistakes| format!("{mistakes:?}"))?;
@@ -241,6 +256,7 @@ const CASES: &[(&str, Builder)] = &[
     }),
     ("sign/RFC 9421 by HMAC, 1 KiB body", || http_signature(Algorithm::HmacSha256)),
     ("sign/RFC 9421 by Ed25519, 1 KiB body", || http_signature(Algorithm::Ed25519)),
+    ("sign/AWS SigV4, 1 KiB body", || signs(sigv4()?, Some(vec![b'a'; 1024]))),
     ("template/method, path, time", || template("{method}\n{path}\n{timestamp}")),
     ("template/query parameter, header, host", || {
         template("{query.status|upper}\n{header.content-type|lower}\n{host}")

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod aws;
 mod callers;
 mod challenges;
 mod cli;

@@ -85,7 +85,7 @@ fn token(config: Config) -> anyhow::Result<Option<HeaderValue>> {
             value.set_sensitive(true);
             Ok(Some(value))
         }
-        Ok(Material::Hmac(_) | Material::Private(_)) => Ok(None),
+        Ok(Material::Hmac(_) | Material::Private(_) | Material::AwsSecret(_)) => Ok(None),
         Err(reason) => {
             let why =
                 format!("the admin listener wants a token, and the secret {} cannot be used: {reason}", name.value);

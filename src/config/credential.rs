@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::credential_hmac::{Hole, hmac, holes};
 use super::credential_http_signature::http_signature;
+use super::credential_sigv4::aws_sigv4;
 use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;
@@ -47,7 +48,10 @@ pub(super) fn credentials(root: &Fields<'_, '_>, text: &str) -> Vec<Declared> {
                 if scheme == "oauth2" {
                     return with_tokens(&fields, text, &name, &mut taken);
                 }
-                let (signer, places) = signer(scheme, &fields, text)?;
+                let (signer, places) = match scheme {
+                    "aws_sigv4" => aws_sigv4(&mut oauth_text::Reader { fields: &fields, text, holes: &mut taken })?,
+                    _ => signer(scheme, &fields, text)?,
+                };
                 if scheme == "hmac" {
                     taken = holes(&fields, text);
                 }
@@ -367,7 +371,16 @@ fn secret_spans(signer: &Signer, places: &Places, text: &str, fallback: &Span) -
     let span = |place: &Place, pattern: &NamePattern| {
         let whole = places.get(place).cloned().unwrap_or_else(|| fallback.clone());
         // A key of its own, in which nothing is to be looked for.
-        if matches!(place, Place::Secret | Place::Username | Place::Password) && places.contains_key(place) {
+        if matches!(
+            place,
+            Place::Secret
+                | Place::Username
+                | Place::Password
+                | Place::AccessKeyId
+                | Place::SecretAccessKey
+                | Place::SessionToken
+        ) && places.contains_key(place)
+        {
             return whole;
         }
         let needle = format!("secret:{pattern}");

@@ -249,12 +249,19 @@ fn template_at<'s>(spec: &'s HmacSpec, place: &Place) -> Option<&'s str> {
         Place::Set(name) => {
             spec.set.iter().find(|(n, _)| n.as_str().eq_ignore_ascii_case(name)).map(|(_, t)| t.as_str())
         }
-        Place::Secret
-        | Place::Key
-        | Place::KeyId
-        | Place::ClientId
-        | Place::ClientSecret
-        | Place::Username
-        | Place::Password => None,
+        // The keys of other schemes, and names of secrets.
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variables_of_a_template() {
+        let text = r#"{{no}}{tenant}x{secret:a/{shop}/k|hex}{path|cut_prefix("/{x}|")}{ capture.shop }}}"#;
+        let found: Vec<&str> = variables(text).into_iter().map(|at| &text[at]).collect();
+        assert_eq!(found, ["tenant", "secret:a/{shop}/k", "path", " capture.shop "]);
     }
 }

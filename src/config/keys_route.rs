@@ -6,6 +6,7 @@ use super::keys::{DAY, HOUR, MILLISECOND, duration, key, size};
 use super::keys_client::TENANT;
 use super::keys_http_signature::HTTP_SIGNATURE;
 use super::keys_oauth::OAUTH2;
+use super::keys_sigv4::AWS_SIGV4;
 use super::schema::{Fallback, Key, Kind, Section};
 
 use Fallback::{Absent, Is, Required};
@@ -35,9 +36,10 @@ pub(super) static CREDENTIAL: Section = Section {
             Absent,
             "HTTP Message Signatures (RFC 9421), and eBay's variant",
         ),
+        key("aws_sigv4", Kind::Table(&AWS_SIGV4), Absent, "AWS Signature Version 4, for AWS and what is like its S3"),
         key("oauth2", Kind::Table(&OAUTH2), Absent, "a token that is fetched, kept and refreshed here (RFC 6749)"),
     ],
-    later: &["digest_of", "signature", "aws_sigv4", "oauth1", "jwt", "session", "recipe"],
+    later: &["digest_of", "signature", "oauth1", "jwt", "session", "recipe"],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
 

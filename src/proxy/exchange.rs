@@ -210,9 +210,14 @@ impl Attempt<'_> {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
             let next = lease.after_refusal(freshness);
+            let reframes = self.live.snapshot.plan.routes[self.ready.index].reframes;
+            let spare = reframes.then(|| draft.clone());
             let mut sealed = self.seal(draft, signed, values, turn)?;
             if let Some(changed) = sealed.take_body() {
                 body = RequestBody::Held(Some(changed));
+            }
+            if let Some(reframing) = sealed.take_reframing() {
+                body = body.reframed(*reframing).map_err(|error| Failure::bad_request(error.to_string()))?;
             }
             let request = sealed.into_request(body);
             let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
@@ -230,7 +235,14 @@ impl Attempt<'_> {
                 Err(failed) => match failed.unsent.zip(next) {
                     Some((request, next)) => {
                         freshness = next;
-                        (draft, body) = self.unseal(*request)?;
+                        (draft, body) = match spare {
+                            // What a body was made into is of no use to the next attempt.
+                            Some(draft) => {
+                                let body = request.into_body();
+                                (draft, if signed.is_some() { held_body(signed) } else { body })
+                            }
+                            None => self.unseal(*request)?,
+                        };
                     }
                     None => return Err(failed.error.into()),
                 },

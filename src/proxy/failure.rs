@@ -165,6 +165,9 @@ impl From<UpstreamError> for Failure {
             Fault::WorkerBody(WorkerBody::Broken) => {
                 return Self::bad_request("the request body is malformed or ended early");
             }
+            Fault::WorkerBody(WorkerBody::Chunks) => {
+                return Self::bad_request("the aws-chunked framing of the request body is malformed");
+            }
             Fault::WorkerBody(WorkerBody::Stalled) => return Self::bad_request(error.detail),
         };
         Self::new(name, error.detail)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 
 use super::failure::Failure;
 use super::hop;
@@ -188,6 +188,11 @@ impl Ready<'_> {
     pub fn strip_body(&self, draft: &mut Draft, body: &[u8]) -> Result<Option<Bytes>, Failure> {
         let slots = self.route.credentials.iter().flat_map(|&index| self.credentials[index].signer.slots());
         draft.strip_body(slots, body).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
+    }
+
+    /// Whether the body of this request must be held: a signature covers it, or a credential fills a field of it.
+    pub fn holds_body(&self, headers: &HeaderMap) -> bool {
+        self.route.credentials.iter().any(|&index| self.credentials[index].signer.holds_body(headers))
     }
 
     /// The headers that credentials fill: no trailer of the worker's may have such a name.

@@ -181,7 +181,7 @@ async fn take_body(
         let why = format!("the request body has {length} bytes, at most {limit} (limits.request_body)");
         return Err(Failure { then: Then::Close, ..Failure::new(Outcome::BodyTooLarge, why) });
     }
-    if let Some(share) = share_to_hold(proxy, live, ready, length)? {
+    if let Some(share) = share_to_hold(proxy, live, ready, &draft.headers, length)? {
         let bound = match limits.request_body {
             Some(limit) if limit < limits.signed_body as u64 => {
                 Bound { bytes: limit as usize, name: Outcome::BodyTooLarge }
@@ -229,10 +229,21 @@ fn again(proxy: &Proxy, ready: &Ready<'_>) -> Option<Again> {
 }
 
 /// Room for a body that must be held: for a credential, for a challenge, or, as long as there is room, for a second attempt.
-fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u64>) -> Result<Option<Share>, Failure> {
+fn share_to_hold(
+    proxy: &Proxy,
+    live: &Live,
+    ready: &Ready<'_>,
+    headers: &HeaderMap,
+    length: Option<u64>,
+) -> Result<Option<Share>, Failure> {
     let plan = &live.snapshot.plan.routes[ready.index];
     let must_ask = plan.challenged.is_some() && ready.turn.is_none();
-    if plan.holds == Holds::Always || must_ask {
+    let covered = match plan.holds {
+        Holds::Never => false,
+        Holds::AsAsked => ready.holds_body(headers),
+        Holds::Always => true,
+    };
+    if covered || must_ask {
         return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);
     }
     let Some(length) = length.filter(|length| *length <= ready.route.limits.replay_body as u64) else {

@@ -155,7 +155,7 @@ impl Scene {
         let value = state.instance(|name| filled.value(name)).ok()?.value().ok()?.clone();
         match value.keys.first()? {
             Material::Text(text) => Some((text.clone(), Sha256::digest(text.expose()).into())),
-            Material::Hmac(_) | Material::Private(_) => None,
+            Material::Hmac(_) | Material::Private(_) | Material::AwsSecret(_) => None,
         }
     }
 

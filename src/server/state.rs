@@ -152,7 +152,9 @@ fn text(set: &SecretSet, name: &NamePattern, key: &'static str) -> Result<Secret
     let bad = |reason| StateError::Secret { name: name.as_str().to_owned(), key, reason };
     match set.content(name.as_str()).and_then(|bytes| Kind::Text.load(bytes)).map_err(bad)? {
         Material::Text(text) => Ok(text),
-        Material::Hmac(_) | Material::Private(_) => Err(bad(BadReason::NotAllowed("not a text"))),
+        Material::Hmac(_) | Material::Private(_) | Material::AwsSecret(_) => {
+            Err(bad(BadReason::NotAllowed("not a text")))
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Holds {
     /// It streams.
     #[default]
     Never,
+    /// What the request says of its body decides ([`super::Signer::holds_body`]).
+    AsAsked,
     /// Always: the signature covers it, or a credential fills a field of it.
     Always,
 }

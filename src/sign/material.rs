@@ -55,6 +55,10 @@ pub enum Kind {
     Password,
     /// An HMAC key.
     HmacKey(HashAlgorithm, KeyEncoding),
+    /// An AWS access key id: text that stands before a `/`.
+    AccessKeyId,
+    /// An AWS secret access key: text.
+    AwsSecretKey,
     /// A private key, in whatever form.
     PrivateKey(KeyAlgorithm),
 }
@@ -66,6 +70,8 @@ pub enum Material {
     Text(SecretBytes),
     /// A keyed HMAC state, cloned per signature.
     Hmac(super::hmac::Key),
+    /// An AWS secret access key, with the signing keys derived from it.
+    AwsSecret(super::sigv4::keys::SecretKey),
     /// A private key.
     Private(PrivateKey),
 }
@@ -87,6 +93,11 @@ impl Kind {
             Self::CookieText => checked_text(bytes, cookie_text),
             Self::Username => checked_text(bytes, username),
             Self::Text | Self::Password => checked_text(bytes, |_| Ok(())),
+            Self::AccessKeyId => checked_text(bytes, access_key_id),
+            Self::AwsSecretKey => {
+                let length = plain_text(raw)?.len();
+                Ok(Material::AwsSecret(super::sigv4::keys::SecretKey::new(bytes.first(length))))
+            }
         }
     }
 }
@@ -139,6 +150,15 @@ fn cookie_text(text: &str) -> Result<(), BadReason> {
 fn username(text: &str) -> Result<(), BadReason> {
     if text.contains(':') {
         return Err(BadReason::NotAllowed("a user name cannot have a colon"));
+    }
+    Ok(())
+}
+
+/// What `Credential=ID/..` can carry.
+pub(crate) fn access_key_id(text: &str) -> Result<(), BadReason> {
+    header_text(text)?;
+    if text.bytes().any(|byte| matches!(byte, b' ' | b',' | b'/')) {
+        return Err(BadReason::NotAllowed("an access key id cannot have a space, comma or slash"));
     }
     Ok(())
 }

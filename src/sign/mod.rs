@@ -19,6 +19,7 @@ pub mod key;
 mod keyed;
 pub mod material;
 pub mod seal;
+pub mod sigv4;
 pub mod spoken;
 pub mod target;
 #[cfg(test)]
@@ -87,6 +88,28 @@ pub struct Injection {
     pub cookies: Vec<String>,
     /// What goes into the body; boxed, since most signers leave it alone.
     pub body: Option<Box<BodyChange>>,
+    /// How the body is changed while it streams.
+    pub reframing: Option<Box<Reframing>>,
+}
+
+/// A body whose framing is made anew while it streams. What it holds is spent with the attempt.
+#[derive(Debug)]
+pub struct Reframing {
+    /// Takes the worker's bytes, gives those that leave.
+    pub reframer: sigv4::chunks::Reframer,
+    /// The Content-Length that leaves.
+    pub length: Length,
+}
+
+/// How long a body is that was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// As the worker sent it, whether that was told or not.
+    AsSent,
+    /// So many bytes.
+    Exact(u64),
+    /// Nobody knows yet.
+    Unknown,
 }
 
 impl Injection {
@@ -150,6 +173,8 @@ pub enum Signer {
     Hmac(Box<hmac::Hmac>),
     /// `http_signature`
     HttpSignature(Box<http_signature::HttpSignature>),
+    /// `aws_sigv4`
+    SigV4(Box<sigv4::SigV4>),
     /// `oauth2`
     Token(Box<token::Token>),
 }
@@ -184,6 +209,12 @@ pub enum Place {
     Password,
     /// `key`
     Key,
+    /// `access_key_id`
+    AccessKeyId,
+    /// `secret_access_key`
+    SecretAccessKey,
+    /// `session_token`
+    SessionToken,
     /// `sign`
     Sign,
     /// `values.NAME`
@@ -228,6 +259,9 @@ pub enum SignError {
     /// A field has no place in this body.
     #[error(transparent)]
     Body(#[from] BodyProblem),
+    /// The request itself is none that the scheme can sign.
+    #[error("{0}")]
+    Unfit(&'static str),
     /// A private key did not sign: no randomness, or its numbers do not belong together.
     #[error("the private key did not sign")]
     Key,
@@ -252,6 +286,7 @@ impl Signer {
             Self::Digest(_) => "digest",
             Self::Hmac(_) => "hmac",
             Self::HttpSignature(_) => "http_signature",
+            Self::SigV4(_) => "aws_sigv4",
             Self::Token(_) => "oauth2",
         }
     }
@@ -265,6 +300,7 @@ impl Signer {
             Self::Digest(scheme) => scheme.requirements(),
             Self::Hmac(scheme) => scheme.requirements(),
             Self::HttpSignature(scheme) => scheme.requirements(),
+            Self::SigV4(scheme) => scheme.requirements(),
             Self::Token(scheme) => scheme.requirements(),
         }
     }
@@ -276,13 +312,18 @@ impl Signer {
             Self::Bearer(_) | Self::Basic(_) | Self::Digest(_) => authorization(),
             Self::Hmac(scheme) => scheme.slots(),
             Self::HttpSignature(scheme) => scheme.slots(),
+            Self::SigV4(scheme) => scheme.slots(),
             Self::Token(scheme) => scheme.slots(),
         }
     }
 
     /// Whether the whole body must be there: the signature covers it, or a field of it is filled.
     pub fn holds(&self) -> Holds {
-        if self.covers().body || self.edits_body() { Holds::Always } else { Holds::Never }
+        match self {
+            Self::SigV4(_) if self.covers().body => Holds::AsAsked,
+            _ if self.covers().body || self.edits_body() => Holds::Always,
+            _ => Holds::Never,
+        }
     }
 
     /// Whether it fills fields of the body.
@@ -290,10 +331,23 @@ impl Signer {
         self.slots().iter().any(|slot| matches!(slot, Slot::Form(_) | Slot::Json(_)))
     }
 
+    /// Whether it must, for a request with these headers.
+    pub fn holds_body(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::SigV4(scheme) => scheme.holds_body(headers),
+            _ => self.holds() == Holds::Always,
+        }
+    }
+
+    /// Whether it may change the framing of a body that streams.
+    pub fn reframes(&self) -> bool {
+        matches!(self, Self::SigV4(_))
+    }
+
     /// Whether [`SignContext::random`] is used, so that it must hold fresh random bytes.
     pub fn needs_random(&self) -> bool {
         match self {
-            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
+            Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) | Self::SigV4(_) => false,
             Self::Digest(_) => true,
             Self::Hmac(scheme) => scheme.needs_random(),
             Self::HttpSignature(scheme) => scheme.needs_random(),
@@ -314,7 +368,7 @@ impl Signer {
     pub fn is_constant(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
-            Self::Digest(_) | Self::Hmac(_) | Self::HttpSignature(_) => false,
+            Self::Digest(_) | Self::Hmac(_) | Self::HttpSignature(_) | Self::SigV4(_) => false,
             Self::Token(scheme) => scheme.is_constant(),
         }
     }
@@ -327,6 +381,7 @@ impl Signer {
             Self::Digest(_) => Covers { query: true, body: false },
             Self::Hmac(scheme) => scheme.covers(),
             Self::HttpSignature(scheme) => scheme.covers(),
+            Self::SigV4(scheme) => scheme.covers(),
         }
     }
 
@@ -353,6 +408,7 @@ impl Signer {
             Self::Digest(scheme) => scheme.sign(request, keys, context),
             Self::Hmac(scheme) => scheme.sign(request, keys, context),
             Self::HttpSignature(scheme) => scheme.sign(request, keys, context),
+            Self::SigV4(scheme) => scheme.sign(request, keys, context),
             Self::Token(scheme) => scheme.sign(keys, context.tenant),
         }
     }
@@ -369,6 +425,7 @@ impl Signer {
             Self::Digest(scheme) => scheme.transcript(request, keys, context).map(Some),
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
             Self::HttpSignature(scheme) => scheme.transcript(request, keys, context).map(Some),
+            Self::SigV4(scheme) => scheme.transcript(request, keys, context).map(Some),
         }
     }
 
@@ -387,6 +444,7 @@ impl Signer {
             Self::Digest(scheme) => scheme.masked(request, keys, context),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
             Self::HttpSignature(scheme) => scheme.masked(request, keys, context),
+            Self::SigV4(scheme) => scheme.masked(request, keys, context),
             Self::Token(scheme) => scheme.masked(context.tenant),
         }
     }

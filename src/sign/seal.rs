@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::header::{COOKIE, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use super::body::{self, BodyChange};
 use super::material::Material;
 use super::target::{Host, Target};
-use super::{Injection, SignContext, SignError, Signable, Signer, Slot};
+use super::{Injection, Length, Reframing, SignContext, SignError, Signable, Signer, Slot};
 use crate::template::encode::form_decode;
 
 /// A request as it would leave, without credentials.
@@ -38,6 +38,7 @@ pub struct Sealed {
     draft: Draft,
     /// The body that leaves, where it is not the one that was given.
     body: Option<Bytes>,
+    reframing: Option<Box<Reframing>>,
 }
 
 /// One credential of the route with the secrets to use.
@@ -114,6 +115,7 @@ impl Draft {
         context: &SignContext<'_>,
     ) -> Result<Sealed, SignError> {
         let mut changed: Option<Bytes> = None;
+        let mut reframing = None;
         let mut context = *context;
         for step in steps {
             context = step.known_after(context);
@@ -125,18 +127,20 @@ impl Draft {
                 self.put(&made.1, body, &mut changed)?;
                 continue;
             }
-            let injection = step.signer.sign(&self.signable(changed.as_deref().or(body)), step.keys, &context)?;
+            let signable = self.signable(changed.as_deref().or(body));
+            let mut injection = step.signer.sign(&signable, step.keys, &context)?;
             self.put(&injection, body, &mut changed)?;
+            reframing = injection.reframing.take().or(reframing);
             if let Some(kept) = kept {
                 kept.store(Some(Arc::new((step.signer.clone(), injection))));
             }
         }
-        Ok(Sealed { draft: self, body: changed })
+        Ok(Sealed { draft: self, body: changed, reframing })
     }
 
     /// For a route that says `credential = "none"`.
     pub fn unsigned(self) -> Sealed {
-        Sealed { draft: self, body: None }
+        Sealed { draft: self, body: None, reframing: None }
     }
 
     /// The request as signers see it.
@@ -192,6 +196,11 @@ impl Draft {
         if !injection.cookies.is_empty() {
             add_cookies(&mut self.headers, &injection.cookies);
         }
+        match injection.reframing.as_ref().map(|reframing| reframing.length) {
+            None | Some(Length::AsSent) => {}
+            Some(Length::Exact(length)) => drop(self.headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+            Some(Length::Unknown) => drop(self.headers.remove(CONTENT_LENGTH)),
+        }
     }
 }
 
@@ -204,6 +213,11 @@ impl Sealed {
     /// The body that leaves in the place of the one that was given to [`Draft::seal`]; nothing where that one leaves.
     pub fn take_body(&mut self) -> Option<Bytes> {
         self.body.take()
+    }
+
+    /// How the body must be changed while it leaves; whoever sends it does that.
+    pub fn take_reframing(&mut self) -> Option<Box<Reframing>> {
+        self.reframing.take()
     }
 
     /// The request with its body. Fails only when the target is no valid request target.

@@ -11,13 +11,14 @@ use http::header::{AUTHORIZATION, COOKIE};
 use super::{Signer, Slot};
 use crate::template::encode::form_decode;
 
-/// Whether a worker can write into a slot of this scheme. The slots of signatures hold no text of its choice.
+/// Whether a worker can write into a slot of this scheme. The slots of signatures hold no text of its choice, but AWS's,
+/// where the access key id stands.
 pub fn has_slot(signer: &Signer) -> bool {
     // A tenant is known before the body is read.
     let early = |slot: &Slot| !matches!(slot, Slot::Form(_) | Slot::Json(_));
     match signer {
         Signer::ApiKey(_) | Signer::Token(_) => signer.slots().iter().any(early),
-        Signer::Bearer(_) | Signer::Basic(_) => true,
+        Signer::Bearer(_) | Signer::Basic(_) | Signer::SigV4(_) => true,
         _ => false,
     }
 }
@@ -36,6 +37,11 @@ pub fn texts(signer: &Signer, headers: &HeaderMap, query: Option<&str>) -> Vec<S
             // A user name that the configuration knows is no tenant's.
             texts.retain(|text| Some(&**text) != basic.public_username());
             texts
+        }
+        Signer::SigV4(scheme) => {
+            let mut ids = access_key_ids(headers, query.unwrap_or_default());
+            ids.retain(|id| Some(&**id) != scheme.public_id());
+            ids
         }
         _ => Vec::new(),
     };
@@ -87,6 +93,21 @@ fn basics(headers: &HeaderMap) -> Vec<String> {
         let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));
         found.extend([user.to_owned(), password.to_owned()]);
     }
+    found
+}
+
+/// Who signed, by AWS's versions 4 and 2, in the header or the query.
+fn access_key_ids(headers: &HeaderMap, query: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in authorization_lines(headers) {
+        let credential = line.split([' ', ',']).find_map(|part| part.strip_prefix("Credential="));
+        let old = line.strip_prefix("AWS ").and_then(|rest| rest.split(':').next());
+        let id = credential.and_then(|credential| credential.split('/').next()).or(old);
+        found.extend(id.map(|id| id.trim().to_owned()));
+    }
+    let before_slash = |text: &String| text.split('/').next().unwrap_or_default().to_owned();
+    found.extend(query_values(query, "X-Amz-Credential").iter().map(before_slash));
+    found.extend(query_values(query, "AWSAccessKeyId"));
     found
 }
 

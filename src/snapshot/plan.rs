@@ -45,6 +45,8 @@ pub struct RoutePlan {
     pub holds: Holds,
     /// Whether credentials fill fields of the body.
     pub edits_body: bool,
+    /// Whether a credential may change the framing of a body that streams.
+    pub reframes: bool,
     /// Whether what a credential puts in depends on the request or its time.
     pub needs_request: bool,
     /// Whether a credential uses random bytes.
@@ -184,6 +186,7 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
         identity,
         holds: signers().map(|signer| signer.holds()).max().unwrap_or_default(),
         edits_body: signers().any(|signer| signer.edits_body()),
+        reframes: signers().any(|signer| signer.reframes()),
         needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),
         needs_sequence: signers().any(|signer| signer.needs_sequence()),

@@ -16,7 +16,10 @@ use tokio::time::{Sleep, sleep};
 use super::again::Again;
 use super::error::WorkerBody;
 use super::from_worker::FromWorker;
+use super::reframed::Reframed;
 use super::trailers;
+use crate::sign::Reframing;
+use crate::sign::sigv4::chunks::ChunkError;
 
 /// How long a body waits for an upstream that does not ask for it.
 pub const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -46,6 +49,8 @@ pub struct Streamed {
     front: VecDeque<Bytes>,
     past: Past,
     again: Option<Again>,
+    /// Changes what is passed on, for this attempt.
+    reframed: Option<Box<Reframed>>,
 }
 
 /// What was taken of a body, as far as it matters to whoever would send it once more.
@@ -130,6 +135,7 @@ impl Progress {
             0 => None,
             1 => Some(WorkerBody::Broken),
             2 => Some(WorkerBody::TooLarge),
+            4 => Some(WorkerBody::Chunks),
             _ => Some(WorkerBody::Stalled),
         }
     }
@@ -139,6 +145,7 @@ impl Progress {
             WorkerBody::Broken => 1,
             WorkerBody::TooLarge => 2,
             WorkerBody::Stalled => 3,
+            WorkerBody::Chunks => 4,
         };
         self.fault.store(code, Ordering::Relaxed);
     }
@@ -161,6 +168,7 @@ impl Streamed {
             front: VecDeque::new(),
             past: Past::Untouched,
             again: None,
+            reframed: None,
         }
     }
 
@@ -197,6 +205,7 @@ impl Streamed {
         if self.past == Past::Gone {
             return None;
         }
+        self.reframed = None;
         for part in self.again.as_mut().map(Again::rewind).unwrap_or_default().into_iter().rev() {
             self.front.push_front(part);
         }
@@ -204,6 +213,9 @@ impl Streamed {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(hint) = self.reframed.as_ref().and_then(|reframed| reframed.size_hint()) {
+            return hint;
+        }
         let front: u64 = self.front.iter().map(|part| part.len() as u64).sum();
         let rest = self.incoming.size_hint();
         let mut hint = SizeHint::new();
@@ -219,7 +231,40 @@ impl Streamed {
         self.past = Past::Gone;
     }
 
+    fn is_end_stream(&self) -> bool {
+        let reframed = self.reframed.as_ref().is_none_or(|reframed| reframed.is_done());
+        reframed && self.front.is_empty() && self.incoming.is_end_stream()
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WorkerBodyError>>> {
+        if self.reframed.is_none() { self.poll_as_sent(cx) } else { self.poll_reframed(cx) }
+    }
+
+    fn poll_reframed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WorkerBodyError>>> {
+        while self.reframed.as_ref().is_some_and(|reframed| !reframed.is_done()) {
+            let sent = match ready!(self.poll_as_sent(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => Some(data),
+                    // They belong to the other framing.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => None,
+            };
+            let Some(reframed) = &mut self.reframed else { break };
+            match reframed.next(sent) {
+                Ok(made) if made.is_empty() => {}
+                Ok(made) => return Poll::Ready(Some(Ok(Frame::data(made)))),
+                Err(_) => {
+                    self.progress.fail(WorkerBody::Chunks);
+                    return Poll::Ready(Some(Err(WorkerBodyError)));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn poll_as_sent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WorkerBodyError>>> {
         let next = match self.front.pop_front() {
             Some(part) => Some(Ok(Frame::data(part))),
             None => ready!(self.poll_worker(cx)),
@@ -273,6 +318,21 @@ impl Streamed {
 }
 
 impl RequestBody {
+    /// The same as it leaves in this attempt: its framing is made anew. What is held is changed at once.
+    pub(crate) fn reframed(self, reframing: Reframing) -> Result<Self, ChunkError> {
+        let mut reframed = Reframed::new(reframing);
+        let mut whole = match self {
+            Self::Streamed(mut streamed) => {
+                streamed.reframed = Some(Box::new(reframed));
+                return Ok(Self::Streamed(streamed));
+            }
+            Self::Held(bytes) => reframed.next(bytes)?.to_vec(),
+            Self::Empty => Vec::new(),
+        };
+        whole.extend_from_slice(&reframed.next(None)?);
+        Ok(Self::Held(Some(whole.into())))
+    }
+
     /// From now on what is taken is kept, as far as it may be.
     pub(super) fn remember(&mut self) {
         if let Self::Streamed(streamed) = self
@@ -335,7 +395,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Held(bytes) => bytes.is_none(),
-            Self::Streamed(streamed) => streamed.front.is_empty() && streamed.incoming.is_end_stream(),
+            Self::Streamed(streamed) => streamed.is_end_stream(),
         }
     }
 

@@ -32,6 +32,8 @@ pub enum WorkerBody {
     TooLarge,
     /// Silent for longer than `timeouts.body`.
     Stalled,
+    /// Its `aws-chunked` framing is malformed.
+    Chunks,
 }
 
 /// A failed attempt. The text is for logs and problem answers: names and reasons, never content.

@@ -18,6 +18,7 @@ mod http1;
 mod http2;
 pub mod lease;
 pub mod pool;
+mod reframed;
 mod relay;
 pub mod resolve;
 pub mod stream;

@@ -42,6 +42,17 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         host = "message.test"
         upstream = "{url}"
         credential = "message"
+        [credential.a.aws_sigv4]
+        access_key_id = {{ secret = "aws-id" }}
+        secret_access_key = {{ secret = "aws-key" }}
+        session_token = {{ secret = "aws-token" }}
+        region = "eu-west-1"
+        service = "s3"
+        [[route]]
+        name = "aws"
+        host = "aws.test"
+        upstream = "{url}"
+        credential = "a"
         [[route]]
         name = "api"
         host = "api.test"
@@ -72,6 +83,9 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     .secret("salt", canary("salt"))
     .secret("ed25519", SEED)
     .secret("id", canary("id"))
+    .secret("aws-id", canary("aws-id").replace('/', "|"))
+    .secret("aws-key", canary("aws-key"))
+    .secret("aws-token", canary("aws-token"))
     .secret("tls.crt", &pair.certificate)
     .secret("tls.key", &pair.key)
     .secret("ca.crt", clients.certificate());
@@ -81,6 +95,7 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     assert_eq!(proxy.get("digest.test", "/").await.status, 401);
     assert_eq!(refusing.seen().len(), 2);
     assert_eq!(proxy.get("message.test", "/").await.status, 200);
+    assert_eq!(proxy.get("aws.test", "/").await.status, 200);
     assert_eq!(proxy.get("tls.test", "/").await.error(), Some("upstream_unreachable"));
 
     let mut public = Public::default();
@@ -100,8 +115,10 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     for identity in &live.snapshot.identities {
         public.add("an identity", format!("{identity:?}"));
     }
-    let mut secrets: Vec<Vec<u8>> =
-        ["key", "password", "digest", "hmac", "salt", "id"].map(|name| canary(name).into_bytes()).into();
+    let mut secrets: Vec<Vec<u8>> = ["key", "password", "digest", "hmac", "salt", "id", "aws-key", "aws-token"]
+        .map(|name| canary(name).into_bytes())
+        .into();
+    secrets.push(canary("aws-id").replace('/', "|").into_bytes());
     secrets.push(key_text);
     secrets.push(SEED.as_bytes().to_vec());
     public.holds_none_of(&secrets);

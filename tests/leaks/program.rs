@@ -42,13 +42,40 @@ key = "message"
 key_id = { secret = "message-id" }
 algorithm = "hmac-sha256"
 components = ["@method", "@target-uri", "content-digest"]
+[credential.aws.aws_sigv4]
+access_key_id = { secret = "aws-id" }
+secret_access_key = { secret = "aws-key" }
+session_token = { secret = "aws-token" }
+region = "eu-west-1"
+service = "s3"
+[credential.presigned.aws_sigv4]
+access_key_id = { secret = "aws-id" }
+secret_access_key = { secret = "aws-key" }
+session_token = { secret = "aws-token" }
+region = "eu-west-1"
+service = "sqs"
+placement = "query"
 [credential.tenant]
 api_key = { secret = "shop/{tenant}/key", header = "X-Key" }
 "#;
 
-const SCHEMES: [&str; 8] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "message"];
-const SECRETS: [&str; 11] =
-    ["header", "query", "cookie", "bearer", "user", "password", "digest", "hmac", "salt", "message", "message-id"];
+const SCHEMES: [&str; 10] =
+    ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "message", "aws", "presigned"];
+const SECRETS: [&str; 13] = [
+    "header",
+    "query",
+    "cookie",
+    "bearer",
+    "user",
+    "password",
+    "digest",
+    "hmac",
+    "salt",
+    "message",
+    "message-id",
+    "aws-key",
+    "aws-token",
+];
 const CHALLENGE: &str = "Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
 
 /// Upstreams that fail, each under a host of its own.
@@ -102,6 +129,7 @@ impl Stage {
             // `:` ends a user name; everything else may stand in these.
             put(name, canary(name).as_bytes());
         }
+        put("aws-id", canary("aws-id").replace('/', "|").as_bytes());
         put("shop/m1/key", canary("tenant").as_bytes());
         put("admin", canary("admin").as_bytes());
         let key = canary("hex-key");
@@ -272,6 +300,8 @@ impl Stage {
             &["explain", "GET", "http://basic.test/a", "--format", "json"],
             &["explain", "GET", "http://digest.test/a"],
             &["explain", "GET", "http://digest.test/a", "--challenge", CHALLENGE, "--format", "json"],
+            &["explain", "PUT", "http://aws.test/k?x", "--body", "{}", "--format", "json"],
+            &["explain", "GET", "http://presigned.test/q", "--format", "json"],
             &["explain", "GET", "http://m1.shops.test/"],
             &["explain", "GET", "https://api.test/"],
         ] {
