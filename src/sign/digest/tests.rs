@@ -118,7 +118,7 @@ fn without_a_challenge_nothing_is_put_in() {
     assert_eq!(transcript.text, "Mufasa:<realm>:[password]\nGET:/a?b=1");
     assert_eq!(transcript.string_to_sign, "[H(1)]:<nonce>:<nc>:<cnonce>:<qop>:<H(2)>");
     assert_eq!(signer.slots(), [Slot::Header(AUTHORIZATION)]);
-    assert!(signer.covers().query && !signer.needs_body() && !signer.is_constant() && signer.needs_random());
+    assert!(signer.covers().query && signer.holds() == crate::sign::body::Holds::Never && !signer.is_constant() && signer.needs_random());
 }
 
 #[test]
