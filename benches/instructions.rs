@@ -21,6 +21,7 @@ use countersign::sign::basic::{Basic, PublicValue};
 use countersign::sign::bearer::Bearer;
 use countersign::sign::hmac::{Hmac, HmacSpec, SignatureEncoding};
 use countersign::sign::material::{HashAlgorithm, KeyEncoding, Material};
+use countersign::sign::oauth1::{HmacHash, OAuth1, OAuth1Spec, Placement, Proof, Secrets as Shared};
 use countersign::sign::seal::{Draft, Kept, Step, Twins};
 use countersign::sign::target::Host;
 use countersign::sign::{SignContext, Signable, Signer, Slot};
@@ -193,6 +194,17 @@ const CASES: &[(&str, Builder)] = &[
     ("sign/hmac, no body", || signs(hmac("{timestamp}\n{method}\n{target}")?, None)),
     ("sign/hmac, 1 KiB body", || {
         signs(hmac("{timestamp}\n{method}\n{target}\n{body|sha256|hex}")?, Some(vec![b'a'; 1024]))
+    }),
+    ("sign/oauth1, HMAC-SHA256, header", || {
+        let secrets = Shared { consumer: pattern()?, token: Some(pattern()?) };
+        let spec = OAuth1Spec {
+            consumer_key: PublicValue::Literal("ck".into()),
+            token: Some(PublicValue::Literal("token".into())),
+            realm: None,
+            proof: Proof::Hmac(HmacHash::Sha256, secrets),
+            placement: Placement::Header,
+        };
+        signs(Signer::OAuth1(Box::new(OAuth1::new(spec))), None)
     }),
     ("template/method, path, time", || template("{method}\n{path}\n{timestamp}")),
     ("template/query parameter, header, host", || {

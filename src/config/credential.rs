@@ -7,6 +7,7 @@ use http::HeaderName;
 use toml::de::{DeTable, DeValue};
 
 use super::credential_hmac::{Hole, hmac, holes};
+use super::credential_oauth1::oauth1;
 use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;
@@ -178,6 +179,7 @@ fn signer(scheme: &str, fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, 
             Some((Signer::Bearer(Bearer::new(secret.value)), Places::from([(Place::Secret, secret.span)])))
         }
         "basic" => basic(fields),
+        "oauth1" => oauth1(fields),
         _ => hmac(fields, text),
     }
 }
@@ -354,7 +356,11 @@ fn secret_spans(signer: &Signer, places: &Places, text: &str, fallback: &Span) -
     let span = |place: &Place, pattern: &NamePattern| {
         let whole = places.get(place).cloned().unwrap_or_else(|| fallback.clone());
         // A key of its own, in which nothing is to be looked for.
-        if matches!(place, Place::Secret | Place::Username | Place::Password) && places.contains_key(place) {
+        let in_template = matches!(
+            place,
+            Place::Sign | Place::Value(_) | Place::Set(_) | Place::SetQuery(_) | Place::SetForm(_) | Place::SetJson(_)
+        );
+        if !in_template && places.contains_key(place) {
             return whole;
         }
         let needle = format!("secret:{pattern}");

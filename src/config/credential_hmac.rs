@@ -231,7 +231,7 @@ fn template_at<'s>(spec: &'s HmacSpec, place: &Place) -> Option<&'s str> {
         Place::Set(name) => {
             spec.set.iter().find(|(n, _)| n.as_str().eq_ignore_ascii_case(name)).map(|(_, t)| t.as_str())
         }
-        Place::Secret | Place::ClientId | Place::ClientSecret | Place::Username | Place::Password => None,
+        _ => None,
     }
 }
 

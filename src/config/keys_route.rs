@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::keys::{DAY, HOUR, MILLISECOND, duration, key, size};
 use super::keys_client::TENANT;
 use super::keys_oauth::OAUTH2;
+use super::keys_oauth1::OAUTH1;
 use super::schema::{Fallback, Key, Kind, Section};
 
 use Fallback::{Absent, Is, Required};
@@ -27,9 +28,15 @@ pub(super) static CREDENTIAL: Section = Section {
         key("bearer", Kind::Table(&BEARER), Absent, "`Authorization: Bearer` (RFC 6750)"),
         key("basic", Kind::Table(&BASIC), Absent, "`Authorization: Basic` (RFC 7617)"),
         key("hmac", Kind::Table(&HMAC), Absent, "an HMAC (FIPS 198-1) over a text made from the request"),
+        key(
+            "oauth1",
+            Kind::Table(&OAUTH1),
+            Absent,
+            "OAuth 1.0a: a signature over method, URL and parameters (RFC 5849)",
+        ),
         key("oauth2", Kind::Table(&OAUTH2), Absent, "a token that is fetched, kept and refreshed here (RFC 6749)"),
     ],
-    later: &["digest", "digest_of", "signature", "aws_sigv4", "http_signature", "oauth1", "jwt", "session", "recipe"],
+    later: &["digest", "digest_of", "signature", "aws_sigv4", "http_signature", "jwt", "session", "recipe"],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
 

@@ -27,7 +27,6 @@ use super::upgrade::Handshake;
 use super::{browser, callers, hop, inbound, tenant};
 use crate::config::model::TenantSource;
 use crate::observe::Outcome;
-use crate::sign::body::Holds;
 use crate::sign::seal::Draft;
 use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};
@@ -178,7 +177,7 @@ async fn take_body(
         let why = format!("the request body has {length} bytes, at most {limit} (limits.request_body)");
         return Err(Failure { then: Then::Close, ..Failure::new(Outcome::BodyTooLarge, why) });
     }
-    if let Some(share) = share_to_hold(proxy, live, ready, length)? {
+    if let Some(share) = share_to_hold(proxy, live, ready, &draft.headers, length)? {
         let bound = match limits.request_body {
             Some(limit) if limit < limits.signed_body as u64 => {
                 Bound { bytes: limit as usize, name: Outcome::BodyTooLarge }
@@ -226,8 +225,14 @@ fn again(proxy: &Proxy, ready: &Ready<'_>) -> Option<Again> {
 }
 
 /// Room for a body that must be held: for a credential, or, as long as there is room, for a second attempt.
-fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u64>) -> Result<Option<Share>, Failure> {
-    if live.snapshot.plan.routes[ready.index].holds == Holds::Always {
+fn share_to_hold(
+    proxy: &Proxy,
+    live: &Live,
+    ready: &Ready<'_>,
+    headers: &HeaderMap,
+    length: Option<u64>,
+) -> Result<Option<Share>, Failure> {
+    if live.snapshot.plan.routes[ready.index].holds.wants(headers) {
         return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);
     }
     let Some(length) = length.filter(|length| *length <= ready.route.limits.replay_body as u64) else {

@@ -15,6 +15,7 @@ mod json_object;
 pub mod key;
 mod keyed;
 pub mod material;
+pub mod oauth1;
 pub mod seal;
 pub mod spoken;
 pub mod target;
@@ -124,6 +125,37 @@ pub enum Slot {
     Form(String),
     /// The member of this name of a JSON body's outermost object.
     Json(String),
+    /// Everything that a worker's own signing would put in. Dropped, and not filled by itself.
+    Family(Family),
+}
+
+/// The places of a way of signing, in the head and in a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `Authorization`, and every parameter of the query and of a form whose name begins with `oauth_`.
+    OAuth1,
+}
+
+impl Family {
+    fn strip(self, headers: &mut HeaderMap, target: &mut target::Target) {
+        match self {
+            Self::OAuth1 => oauth1::strip::head(headers, target),
+        }
+    }
+
+    /// Whether it has the field of a form with this decoded name.
+    fn has_field(self, name: &[u8]) -> bool {
+        match self {
+            Self::OAuth1 => oauth1::strip::is_own(name),
+        }
+    }
+
+    /// The header that it empties.
+    pub fn header(self) -> HeaderName {
+        match self {
+            Self::OAuth1 => http::header::AUTHORIZATION,
+        }
+    }
 }
 
 /// One credential's scheme with its parameters, built when the configuration loads. A closed set.
@@ -139,6 +171,8 @@ pub enum Signer {
     Hmac(Box<hmac::Hmac>),
     /// `oauth2`
     Token(Box<token::Token>),
+    /// `oauth1`
+    OAuth1(Box<oauth1::OAuth1>),
 }
 
 /// A secret that a signer needs, in the order in which [`Signer::sign`] takes its [`Material`].
@@ -165,6 +199,18 @@ pub enum Place {
     Username,
     /// `password`
     Password,
+    /// `consumer_key`
+    ConsumerKey,
+    /// `consumer_secret`
+    ConsumerSecret,
+    /// `token`
+    Token,
+    /// `token_secret`
+    TokenSecret,
+    /// `realm`
+    Realm,
+    /// `key`
+    Key,
     /// `sign`
     Sign,
     /// `values.NAME`
@@ -223,6 +269,7 @@ impl Signer {
             Self::Basic(_) => "basic",
             Self::Hmac(_) => "hmac",
             Self::Token(_) => "oauth2",
+            Self::OAuth1(_) => "oauth1",
         }
     }
 
@@ -234,6 +281,7 @@ impl Signer {
             Self::Basic(scheme) => scheme.requirements(),
             Self::Hmac(scheme) => scheme.requirements(),
             Self::Token(scheme) => scheme.requirements(),
+            Self::OAuth1(scheme) => scheme.requirements(),
         }
     }
 
@@ -244,17 +292,21 @@ impl Signer {
             Self::Bearer(_) | Self::Basic(_) => authorization(),
             Self::Hmac(scheme) => scheme.slots(),
             Self::Token(scheme) => scheme.slots(),
+            Self::OAuth1(scheme) => scheme.slots(),
         }
     }
 
     /// Whether the whole body must be there: the signature covers it, or a field of it is filled.
     pub fn holds(&self) -> Holds {
+        if let Self::OAuth1(scheme) = self {
+            return scheme.holds();
+        }
         if self.covers().body || self.edits_body() { Holds::Always } else { Holds::Never }
     }
 
-    /// Whether it fills fields of the body.
+    /// Whether it fills fields of the body, or drops some.
     pub fn edits_body(&self) -> bool {
-        self.slots().iter().any(|slot| matches!(slot, Slot::Form(_) | Slot::Json(_)))
+        self.slots().iter().any(|slot| matches!(slot, Slot::Form(_) | Slot::Json(_) | Slot::Family(_)))
     }
 
     /// Whether [`SignContext::random`] is used, so that it must hold fresh random bytes.
@@ -262,6 +314,7 @@ impl Signer {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
             Self::Hmac(scheme) => scheme.needs_random(),
+            Self::OAuth1(_) => true,
         }
     }
 
@@ -269,7 +322,7 @@ impl Signer {
     pub fn is_constant(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
-            Self::Hmac(_) => false,
+            Self::Hmac(_) | Self::OAuth1(_) => false,
             Self::Token(scheme) => scheme.is_constant(),
         }
     }
@@ -279,6 +332,7 @@ impl Signer {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Covers::default(),
             Self::Hmac(scheme) => scheme.covers(),
+            Self::OAuth1(scheme) => scheme.covers(),
         }
     }
 
@@ -296,6 +350,7 @@ impl Signer {
             Self::Basic(scheme) => scheme.sign(keys),
             Self::Hmac(scheme) => scheme.sign(request, keys, context),
             Self::Token(scheme) => scheme.sign(keys, context.tenant),
+            Self::OAuth1(scheme) => scheme.sign(request, keys, context),
         }
     }
 
@@ -309,6 +364,7 @@ impl Signer {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Ok(None),
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
+            Self::OAuth1(scheme) => scheme.transcript(request, keys, context),
         }
     }
 
@@ -326,6 +382,7 @@ impl Signer {
             Self::Basic(scheme) => scheme.masked(),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
             Self::Token(scheme) => scheme.masked(context.tenant),
+            Self::OAuth1(scheme) => scheme.masked(request, keys, context),
         }
     }
 }

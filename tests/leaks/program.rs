@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use countersign::playground::certs::Pair;
 use rustix::process::Signal;
 
-use super::canary::{Public, canary};
+use super::canary::{self, Public, canary};
 use crate::support::child::Program;
 use crate::support::pki::{self, Clients};
 use crate::support::upstream::OK;
@@ -36,10 +36,45 @@ sign = "{target}"
 set = { "X-Signature" = "{signature}" }
 [credential.tenant]
 api_key = { secret = "shop/{tenant}/key", header = "X-Key" }
+[credential.form]
+api_key = { secret = "form", form = "api_key" }
+[credential.json]
+api_key = { secret = "json", json = "api_key" }
+[credential.oauth1.oauth1]
+consumer_key = { secret = "consumer-key" }
+consumer_secret = { secret = "consumer-secret" }
+token = { secret = "token" }
+token_secret = { secret = "token-secret" }
+[credential.plain.oauth1]
+consumer_key = "public"
+consumer_secret = { secret = "consumer-secret" }
+token = { secret = "token" }
+token_secret = { secret = "token-secret" }
+method = "PLAINTEXT"
+placement = "form"
 "#;
 
-const SCHEMES: [&str; 7] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex"];
-const SECRETS: [&str; 8] = ["header", "query", "cookie", "bearer", "user", "password", "hmac", "salt"];
+const SCHEMES: [&str; 11] =
+    ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "form", "json", "oauth1", "plain"];
+const SECRETS: [&str; 14] = [
+    "header",
+    "query",
+    "cookie",
+    "bearer",
+    "user",
+    "password",
+    "hmac",
+    "salt",
+    "form",
+    "json",
+    "consumer-key",
+    "consumer-secret",
+    "token",
+    "token-secret",
+];
+
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+const JSON: &str = "Content-Type: application/json\r\n";
 
 /// Upstreams that fail, each under a host of its own.
 const FAULTS: [&str; 5] = ["refused", "plain", "silent", "garbled", "torn"];
@@ -164,6 +199,9 @@ impl Stage {
             for request in [
                 format!("GET /a?{query} HTTP/1.1\r\nHost: {host}\r\n{own}\r\n"),
                 format!("POST /a?{query} HTTP/1.1\r\nHost: {host}\r\n{own}Content-Length: 2\r\n\r\n{{}}"),
+                format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{own}{FORM}Content-Length: 3\r\n\r\na=1"),
+                format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{own}{JSON}Content-Length: 7\r\n\r\n{{\"a\":1}}"),
+                format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{own}{JSON}Content-Length: 2\r\n\r\n{{{{"),
                 format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{own}Content-Length: 200\r\n\r\n{}", "x".repeat(200)),
                 format!("GET /a HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n{own}\r\n"),
                 format!("GET /a\\ HTTP/1.1\r\nHost: {host}\r\n{own}\r\n"),
@@ -240,6 +278,10 @@ impl Stage {
             &["explain", "GET", "http://query.test/a"],
             &["explain", "GET", "http://basic.test/a", "--format", "json"],
             &["explain", "GET", "http://m1.shops.test/"],
+            &["explain", "GET", "http://oauth1.test/a?x=1", "--format", "json"],
+            &["explain", "POST", "http://plain.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
+            &["explain", "POST", "http://form.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
+            &["explain", "POST", "http://json.test/a", "-H", JSON.trim_end(), "--body", "{}", "--format", "json"],
             &["explain", "GET", "https://api.test/"],
         ] {
             let ran = countersign(&folder, words);
@@ -281,6 +323,12 @@ async fn a_secret_is_seen_by_the_upstream_and_by_nobody_else() {
     let upstream: String = seen.iter().map(|seen| seen.head.raw.clone()).collect();
     for name in ["header", "cookie", "bearer", "salt", "tenant", "second"] {
         assert!(upstream.contains(&canary(name)), "{name} went upstream");
+    }
+    let bodies: String = seen.iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
+    for name in ["json", "form", "consumer-secret", "token", "token-secret"] {
+        let (plain, encoded) = (canary(name), canary::percent(&canary(name)));
+        let doubly = canary::percent(&encoded);
+        assert!([plain, encoded, doubly].iter().any(|form| bodies.contains(form)), "{name} went upstream");
     }
     assert!(stage.tls.seen().iter().any(|seen| seen.head.raw.contains(&canary("bearer"))));
     assert!(stage.public.len() > 200);
