@@ -22,6 +22,7 @@ use countersign::sign::bearer::Bearer;
 use countersign::sign::hmac::{Hmac, HmacSpec, KeySpec, SignatureEncoding};
 use countersign::sign::http_signature::{Algorithm, DigestHash, HttpSignature, Parameter, Profile, Spec};
 use countersign::sign::material::{HashAlgorithm, KeyEncoding, Kind, Material};
+use countersign::sign::oauth1::{self, HmacHash, OAuth1, OAuth1Spec, Proof, Secrets as Shared};
 use countersign::sign::seal::{Draft, Kept, Step, Twins};
 use countersign::sign::sigv4::{self, Payload, Placement, SigV4};
 use countersign::sign::target::Host;
@@ -257,6 +258,17 @@ const CASES: &[(&str, Builder)] = &[
     ("sign/RFC 9421 by HMAC, 1 KiB body", || http_signature(Algorithm::HmacSha256)),
     ("sign/RFC 9421 by Ed25519, 1 KiB body", || http_signature(Algorithm::Ed25519)),
     ("sign/AWS SigV4, 1 KiB body", || signs(sigv4()?, Some(vec![b'a'; 1024]))),
+    ("sign/oauth1, HMAC-SHA256, header", || {
+        let secrets = Shared { consumer: pattern()?, token: Some(pattern()?) };
+        let spec = OAuth1Spec {
+            consumer_key: PublicValue::Literal("ck".into()),
+            token: Some(PublicValue::Literal("token".into())),
+            realm: None,
+            proof: Proof::Hmac(HmacHash::Sha256, secrets),
+            placement: oauth1::Placement::Header,
+        };
+        signs(Signer::OAuth1(Box::new(OAuth1::new(spec))), None)
+    }),
     ("template/method, path, time", || template("{method}\n{path}\n{timestamp}")),
     ("template/query parameter, header, host", || {
         template("{query.status|upper}\n{header.content-type|lower}\n{host}")

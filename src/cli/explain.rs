@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::Serialize;
 
 use super::args::{ExplainArgs, Format, Global};
@@ -26,7 +27,6 @@ use crate::proxy::tokens::Obtained;
 use crate::proxy::{inbound, matching, tenant};
 use crate::refresh::Token;
 use crate::secret::value::SecretBytes;
-use crate::sign::body::Holds;
 use crate::sign::digest::{Challenge, Turn};
 use crate::sign::material::Material;
 use crate::sign::{SignContext, Signer};
@@ -193,7 +193,7 @@ fn sign(
     turn: Option<&Turn>,
     args: &ExplainArgs,
 ) -> Result<Explained, Failure> {
-    check_body(snapshot, ready, &body)?;
+    check_body(snapshot, ready, &parts.headers, &body)?;
     let mut draft = ready.draft(parts, names, ready.upstream_host()?)?;
     let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let now = args.at.unwrap_or_else(|| SystemClock.now());
@@ -214,7 +214,7 @@ fn sign(
     {
         body = stripped;
     }
-    let covered = (route.holds != Holds::Never).then_some(&*body);
+    let covered = route.holds.wants(&draft.headers).then_some(&*body);
     let signed = masked::sign(snapshot, ready, draft, covered, &context)
         .map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))?;
     let credentials = ready.route.credentials.iter().map(|&index| snapshot.credentials[index].name.clone());
@@ -232,7 +232,7 @@ fn sign(
 }
 
 /// The bounds of a body, in the words of the request path.
-fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, body: &[u8]) -> Result<(), Failure> {
+fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
     let limits = &ready.route.limits;
     let length = body.len();
     if limits.request_body.is_some_and(|limit| length as u64 > limit) {
@@ -241,7 +241,7 @@ fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, body: &[u8]) -> Result<(),
             format!("the request body has {length} bytes (limits.request_body)"),
         ));
     }
-    if snapshot.plan.routes[ready.index].holds == Holds::Always && length > limits.signed_body {
+    if snapshot.plan.routes[ready.index].holds.wants(headers) && length > limits.signed_body {
         let why = format!("the request body has {length} bytes, at most {} (limits.signed_body)", limits.signed_body);
         return Err(Failure::new(Outcome::BodyTooLargeToSign, why));
     }

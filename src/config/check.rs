@@ -14,7 +14,7 @@ use super::model::{Admin, Credential, Listen, Route, Span, Spanned, Trust};
 use super::route::Declared;
 use crate::secret::name::NamePattern;
 use crate::sign::body::BodyKind;
-use crate::sign::{Signer, Slot};
+use crate::sign::{Family, Signer, Slot};
 
 const TENANT_HINT: &str =
     "add tenant = \"{NAME}\" (a capture of the host) or tenant = { header = \"Countersign-Tenant\" } to the route";
@@ -219,6 +219,7 @@ fn slots<'c>(
     mistakes: &Mistakes,
 ) {
     let mut own = HashSet::new();
+    let mut told = false;
     for slot in credential.signer.slots() {
         let (slot, shown) = plain(slot);
         if !own.insert(slot.clone()) {
@@ -227,7 +228,11 @@ fn slots<'c>(
         if let Some(other) = filled.get(&slot) {
             let message = format!("credentials `{other}` and `{}` both write {shown}", credential.name);
             mistakes.hinted(span.clone(), message, "keep one of them in this route");
-        } else if let Some((part, signer)) = changed(&slot, covering) {
+            if let Slot::Family(_) = slot {
+                return; // its parameters would say the same
+            }
+        } else if let Some((part, signer)) = changed(&slot, covering).filter(|_| !told) {
+            told = true;
             let message = format!("credential `{}` changes the {part} after `{signer}` has signed it", credential.name);
             mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
         } else if let (Some(kind), Some((other_kind, other))) = (BodyKind::of(&slot), covering.kind)
@@ -253,7 +258,7 @@ fn changed<'c>(slot: &Slot, covering: &Covering<'c>) -> Option<(&'static str, &'
     match slot {
         Slot::Query(_) => Some("query").zip(covering.query),
         Slot::Form(_) | Slot::Json(_) => Some("body").zip(covering.body),
-        Slot::Header(_) | Slot::Cookie(_) => None,
+        Slot::Header(_) | Slot::Cookie(_) | Slot::Family(_) => None,
     }
 }
 
@@ -269,6 +274,7 @@ fn plain(slot: &Slot) -> (Slot, String) {
         Slot::Cookie(name) => (slot.clone(), format!("the cookie `{name}`")),
         Slot::Form(name) => (slot.clone(), format!("the form field `{name}`")),
         Slot::Json(name) => (slot.clone(), format!("the JSON member `{name}`")),
+        Slot::Family(Family::OAuth1) => (slot.clone(), "the parameters `oauth_*`".to_owned()),
     }
 }
 

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::credential_hmac::{Hole, hmac, holes};
 use super::credential_http_signature::http_signature;
 use super::credential_sigv4::aws_sigv4;
+use super::credential_oauth1::oauth1;
 use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;
@@ -189,6 +190,7 @@ fn signer(scheme: &str, fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, 
             Some((Signer::Digest(Box::new(Digest::new(username, password))), places))
         }
         "http_signature" => http_signature(fields),
+        "oauth1" => oauth1(fields),
         _ => hmac(fields, text),
     }
 }
@@ -371,16 +373,11 @@ fn secret_spans(signer: &Signer, places: &Places, text: &str, fallback: &Span) -
     let span = |place: &Place, pattern: &NamePattern| {
         let whole = places.get(place).cloned().unwrap_or_else(|| fallback.clone());
         // A key of its own, in which nothing is to be looked for.
-        if matches!(
+        let in_template = matches!(
             place,
-            Place::Secret
-                | Place::Username
-                | Place::Password
-                | Place::AccessKeyId
-                | Place::SecretAccessKey
-                | Place::SessionToken
-        ) && places.contains_key(place)
-        {
+            Place::Sign | Place::Value(_) | Place::Set(_) | Place::SetQuery(_) | Place::SetForm(_) | Place::SetJson(_)
+        );
+        if !in_template && places.contains_key(place) {
             return whole;
         }
         let needle = format!("secret:{pattern}");

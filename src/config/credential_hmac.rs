@@ -253,15 +253,3 @@ fn template_at<'s>(spec: &'s HmacSpec, place: &Place) -> Option<&'s str> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_variables_of_a_template() {
-        let text = r#"{{no}}{tenant}x{secret:a/{shop}/k|hex}{path|cut_prefix("/{x}|")}{ capture.shop }}}"#;
-        let found: Vec<&str> = variables(text).into_iter().map(|at| &text[at]).collect();
-        assert_eq!(found, ["tenant", "secret:a/{shop}/k", "path", " capture.shop "]);
-    }
-}

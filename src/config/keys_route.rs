@@ -7,6 +7,7 @@ use super::keys_client::TENANT;
 use super::keys_http_signature::HTTP_SIGNATURE;
 use super::keys_oauth::OAUTH2;
 use super::keys_sigv4::AWS_SIGV4;
+use super::keys_oauth1::OAUTH1;
 use super::schema::{Fallback, Key, Kind, Section};
 
 use Fallback::{Absent, Is, Required};
@@ -37,9 +38,15 @@ pub(super) static CREDENTIAL: Section = Section {
             "HTTP Message Signatures (RFC 9421), and eBay's variant",
         ),
         key("aws_sigv4", Kind::Table(&AWS_SIGV4), Absent, "AWS Signature Version 4, for AWS and what is like its S3"),
+        key(
+            "oauth1",
+            Kind::Table(&OAUTH1),
+            Absent,
+            "OAuth 1.0a: a signature over method, URL and parameters (RFC 5849)",
+        ),
         key("oauth2", Kind::Table(&OAUTH2), Absent, "a token that is fetched, kept and refreshed here (RFC 6749)"),
     ],
-    later: &["digest_of", "signature", "oauth1", "jwt", "session", "recipe"],
+    later: &["digest_of", "signature", "jwt", "session", "recipe"],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
 

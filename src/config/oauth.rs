@@ -120,7 +120,7 @@ fn grant(fields: &Fields<'_, '_>) -> Option<Grant> {
 }
 
 /// A literal, or the name of a secret.
-fn public(fields: &Fields<'_, '_>, name: &str, place: Place, places: &mut Places) -> Option<PublicValue> {
+pub(super) fn public(fields: &Fields<'_, '_>, name: &str, place: Place, places: &mut Places) -> Option<PublicValue> {
     let value = fields.value(name)?;
     match value.get_ref() {
         DeValue::String(text) if !text.is_empty() && !text.chars().any(char::is_control) => {
@@ -143,7 +143,8 @@ fn public(fields: &Fields<'_, '_>, name: &str, place: Place, places: &mut Places
     }
 }
 
-fn secret(fields: &Fields<'_, '_>, name: &str, place: Place, places: &mut Places) -> Option<NamePattern> {
+/// The name of a secret.
+pub(super) fn secret(fields: &Fields<'_, '_>, name: &str, place: Place, places: &mut Places) -> Option<NamePattern> {
     let secret = fields.secret_only(name)?;
     places.insert(place, secret.span);
     Some(secret.value)

@@ -207,7 +207,7 @@ pub(super) fn slots(routes: &[route::Declared], credentials: &[credential::Decla
         if !readable {
             let message =
                 format!("route `{}` takes the tenant from a slot, and none of its credentials has one", route.name);
-            let hint = "use `api_key`, `bearer`, `basic` or `oauth2`, or name another place, such as { header = \"Countersign-Tenant\" }";
+            let hint = "use `api_key`, `bearer`, `basic`, `oauth1` or `oauth2`, or name another place, such as { header = \"Countersign-Tenant\" }";
             mistakes.hinted(declared.callers.tenant_span.clone(), message, hint);
         }
     }

@@ -200,6 +200,7 @@ impl Ready<'_> {
         let slots = self.route.credentials.iter().flat_map(|&index| self.credentials[index].signer.slots());
         slots.filter_map(|slot| match slot {
             Slot::Header(name) => Some(name.clone()),
+            Slot::Family(family) => Some(family.header()),
             Slot::Query(_) | Slot::Cookie(_) | Slot::Form(_) | Slot::Json(_) => None,
         })
     }

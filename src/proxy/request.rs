@@ -27,7 +27,6 @@ use super::upgrade::Handshake;
 use super::{browser, callers, challenge, hop, inbound, tenant};
 use crate::config::model::TenantSource;
 use crate::observe::Outcome;
-use crate::sign::body::Holds;
 use crate::sign::seal::Draft;
 use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};
@@ -239,9 +238,8 @@ fn share_to_hold(
     let plan = &live.snapshot.plan.routes[ready.index];
     let must_ask = plan.challenged.is_some() && ready.turn.is_none();
     let covered = match plan.holds {
-        Holds::Never => false,
         Holds::AsAsked => ready.holds_body(headers),
-        Holds::Always => true,
+        holds => holds.wants(headers),
     };
     if covered || must_ask {
         return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);

@@ -22,7 +22,7 @@ impl ApiKey {
     pub fn new(secret: NamePattern, slot: Slot, prefix: String) -> Self {
         let kind = match slot {
             Slot::Header(_) => Kind::HeaderText,
-            Slot::Query(_) | Slot::Form(_) | Slot::Json(_) => Kind::Text,
+            Slot::Query(_) | Slot::Form(_) | Slot::Json(_) | Slot::Family(_) => Kind::Text,
             Slot::Cookie(_) => Kind::CookieText,
         };
         Self { slot: [slot], prefix, requirement: [Requirement { pattern: secret, kind, place: Place::Secret }] }
@@ -65,7 +65,7 @@ pub fn prefix_fits(prefix: &str, slot: &Slot) -> bool {
     let visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     match slot {
         Slot::Header(_) => prefix.bytes().all(visible),
-        Slot::Query(_) | Slot::Form(_) | Slot::Json(_) => true,
+        Slot::Query(_) | Slot::Form(_) | Slot::Json(_) | Slot::Family(_) => true,
         Slot::Cookie(_) => prefix.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'\\')),
     }
 }

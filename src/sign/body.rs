@@ -1,5 +1,5 @@
 //! Bodies that credentials fill: fields of a form, members of a JSON object. Every other byte stays as the worker sent
-//! it. Caller: `seal`, which strips and fills.
+//! it. Callers: `seal`, which strips and fills, and `oauth1`, which signs forms.
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -42,10 +42,25 @@ pub enum Holds {
     /// It streams.
     #[default]
     Never,
+    /// Only where its Content-Type is that of a form, whose fields are signed.
+    Forms,
     /// What the request says of its body decides ([`super::Signer::holds_body`]).
     AsAsked,
     /// Always: the signature covers it, or a credential fills a field of it.
     Always,
+}
+
+impl Holds {
+    /// Whether the body of a request with these headers is held.
+    pub fn wants(self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Forms => is_form(headers),
+            // Whoever asks for this scheme asks the signer.
+            Self::AsAsked => true,
+            Self::Always => true,
+        }
+    }
 }
 
 /// What a body is, as far as fields of it can be filled.
@@ -98,7 +113,7 @@ impl BodyKind {
         match slot {
             Slot::Form(_) => Some(Self::Form),
             Slot::Json(_) => Some(Self::Json),
-            Slot::Header(_) | Slot::Query(_) | Slot::Cookie(_) => None,
+            Slot::Header(_) | Slot::Query(_) | Slot::Cookie(_) | Slot::Family(_) => None,
         }
     }
 
@@ -131,8 +146,13 @@ fn essence(headers: &HeaderMap) -> Option<&str> {
     Some(line.to_str().ok()?.split(';').next().unwrap_or_default().trim())
 }
 
+/// Whether the body is a form, by its Content-Type.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    essence(headers).is_some_and(|essence| BodyKind::Form.is(essence))
+}
+
 /// The body as its fields are read: nobody looks into one that is compressed.
-fn readable(headers: &HeaderMap) -> Result<(), BodyProblem> {
+pub(super) fn readable(headers: &HeaderMap) -> Result<(), BodyProblem> {
     match headers.get(CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(BodyProblem::Encoded(String::from_utf8_lossy(coding.as_bytes()).into_owned()))
@@ -166,11 +186,15 @@ pub(super) fn strip<'s>(
     body: &[u8],
 ) -> Result<Option<Bytes>, SignError> {
     let mut filled = false;
-    let (mut form, mut json) = (Vec::new(), Vec::new());
+    let (mut form, mut json, mut families) = (Vec::new(), Vec::new(), Vec::new());
     for slot in slots {
         let (kind, name, names) = match slot {
             Slot::Form(name) => (BodyKind::Form, name, &mut form),
             Slot::Json(name) => (BodyKind::Json, name, &mut json),
+            Slot::Family(family) => {
+                families.push(*family);
+                continue;
+            }
             Slot::Header(_) | Slot::Query(_) | Slot::Cookie(_) => continue,
         };
         fits(kind, name, method, headers, body)?;
@@ -179,8 +203,11 @@ pub(super) fn strip<'s>(
     }
     let stripped = if !json.is_empty() && !body.is_empty() {
         Object::read(body)?.without(&json)
+    } else if !form.is_empty() || is_form(headers) {
+        let filled = |name: &[u8]| form.iter().any(|filled| filled.as_bytes() == name);
+        form_without(body, |name| filled(name) || families.iter().any(|family| family.has_field(name)))
     } else {
-        form_without(body, |name| form.iter().any(|filled| filled.as_bytes() == name))
+        None
     };
     if filled || stripped.is_some() {
         DIGESTS.iter().for_each(|name| drop(headers.remove(name)));
@@ -210,6 +237,11 @@ impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// The pairs of a form or a query, none of them empty.
+pub(super) fn pairs(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty())
 }
 
 /// A form without the fields whose decoded name is `gone`; nothing where there is none.

@@ -24,6 +24,9 @@ const NEVER_SET: [HeaderName; 9] = [
     header::PROXY_AUTHORIZATION,
 ];
 
+/// Named templates, the place of each, and what they are called.
+type Parameters<'s> = (&'s [(String, String)], fn(String) -> Place, &'static str);
+
 /// Collects what the templates of one table need and what is wrong with them.
 #[derive(Default)]
 struct Compiler {
@@ -173,7 +176,7 @@ impl Compiler {
                 self.whole(Place::Set(name.to_string()), format!("the header {name} is set twice"), None);
             }
         }
-        let parameters: [(&[(String, String)], fn(String) -> Place, &str); 3] = [
+        let parameters: [Parameters<'_>; 3] = [
             (&spec.set_query, Place::SetQuery, "query parameter"),
             (&spec.set_form, Place::SetForm, "form field"),
             (&spec.set_json, Place::SetJson, "JSON member"),

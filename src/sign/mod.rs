@@ -18,6 +18,7 @@ mod json_object;
 pub mod key;
 mod keyed;
 pub mod material;
+pub mod oauth1;
 pub mod seal;
 pub mod sigv4;
 pub mod spoken;
@@ -156,6 +157,37 @@ pub enum Slot {
     Form(String),
     /// The member of this name of a JSON body's outermost object.
     Json(String),
+    /// Everything that a worker's own signing would put in. Dropped, and not filled by itself.
+    Family(Family),
+}
+
+/// The places of a way of signing, in the head and in a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `Authorization`, and every parameter of the query and of a form whose name begins with `oauth_`.
+    OAuth1,
+}
+
+impl Family {
+    fn strip(self, headers: &mut HeaderMap, target: &mut target::Target) {
+        match self {
+            Self::OAuth1 => oauth1::strip::head(headers, target),
+        }
+    }
+
+    /// Whether it has the field of a form with this decoded name.
+    fn has_field(self, name: &[u8]) -> bool {
+        match self {
+            Self::OAuth1 => oauth1::strip::is_own(name),
+        }
+    }
+
+    /// The header that it empties.
+    pub fn header(self) -> HeaderName {
+        match self {
+            Self::OAuth1 => http::header::AUTHORIZATION,
+        }
+    }
 }
 
 /// One credential's scheme with its parameters, built when the configuration loads. A closed set.
@@ -177,6 +209,8 @@ pub enum Signer {
     SigV4(Box<sigv4::SigV4>),
     /// `oauth2`
     Token(Box<token::Token>),
+    /// `oauth1`
+    OAuth1(Box<oauth1::OAuth1>),
 }
 
 /// A secret that a signer needs, in the order in which [`Signer::sign`] takes its [`Material`].
@@ -207,14 +241,22 @@ pub enum Place {
     Username,
     /// `password`
     Password,
-    /// `key`
-    Key,
     /// `access_key_id`
     AccessKeyId,
     /// `secret_access_key`
     SecretAccessKey,
     /// `session_token`
     SessionToken,
+    /// `consumer_key`
+    ConsumerKey,
+    /// `consumer_secret`
+    ConsumerSecret,
+    /// `token`
+    Token,
+    /// `token_secret`
+    TokenSecret,
+    /// `realm`
+    Realm,
     /// `sign`
     Sign,
     /// `values.NAME`
@@ -288,6 +330,7 @@ impl Signer {
             Self::HttpSignature(_) => "http_signature",
             Self::SigV4(_) => "aws_sigv4",
             Self::Token(_) => "oauth2",
+            Self::OAuth1(_) => "oauth1",
         }
     }
 
@@ -302,6 +345,7 @@ impl Signer {
             Self::HttpSignature(scheme) => scheme.requirements(),
             Self::SigV4(scheme) => scheme.requirements(),
             Self::Token(scheme) => scheme.requirements(),
+            Self::OAuth1(scheme) => scheme.requirements(),
         }
     }
 
@@ -314,28 +358,30 @@ impl Signer {
             Self::HttpSignature(scheme) => scheme.slots(),
             Self::SigV4(scheme) => scheme.slots(),
             Self::Token(scheme) => scheme.slots(),
+            Self::OAuth1(scheme) => scheme.slots(),
         }
     }
 
     /// Whether the whole body must be there: the signature covers it, or a field of it is filled.
     pub fn holds(&self) -> Holds {
         match self {
+            Self::OAuth1(scheme) => scheme.holds(),
             Self::SigV4(_) if self.covers().body => Holds::AsAsked,
             _ if self.covers().body || self.edits_body() => Holds::Always,
             _ => Holds::Never,
         }
     }
 
-    /// Whether it fills fields of the body.
+    /// Whether it fills fields of the body, or drops some.
     pub fn edits_body(&self) -> bool {
-        self.slots().iter().any(|slot| matches!(slot, Slot::Form(_) | Slot::Json(_)))
+        self.slots().iter().any(|slot| matches!(slot, Slot::Form(_) | Slot::Json(_) | Slot::Family(_)))
     }
 
     /// Whether it must, for a request with these headers.
     pub fn holds_body(&self, headers: &HeaderMap) -> bool {
         match self {
             Self::SigV4(scheme) => scheme.holds_body(headers),
-            _ => self.holds() == Holds::Always,
+            _ => self.holds().wants(headers),
         }
     }
 
@@ -351,6 +397,7 @@ impl Signer {
             Self::Digest(_) => true,
             Self::Hmac(scheme) => scheme.needs_random(),
             Self::HttpSignature(scheme) => scheme.needs_random(),
+            Self::OAuth1(_) => true,
         }
     }
 
@@ -368,7 +415,7 @@ impl Signer {
     pub fn is_constant(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
-            Self::Digest(_) | Self::Hmac(_) | Self::HttpSignature(_) | Self::SigV4(_) => false,
+            Self::Digest(_) | Self::Hmac(_) | Self::HttpSignature(_) | Self::SigV4(_) | Self::OAuth1(_) => false,
             Self::Token(scheme) => scheme.is_constant(),
         }
     }
@@ -382,6 +429,7 @@ impl Signer {
             Self::Hmac(scheme) => scheme.covers(),
             Self::HttpSignature(scheme) => scheme.covers(),
             Self::SigV4(scheme) => scheme.covers(),
+            Self::OAuth1(scheme) => scheme.covers(),
         }
     }
 
@@ -410,6 +458,7 @@ impl Signer {
             Self::HttpSignature(scheme) => scheme.sign(request, keys, context),
             Self::SigV4(scheme) => scheme.sign(request, keys, context),
             Self::Token(scheme) => scheme.sign(keys, context.tenant),
+            Self::OAuth1(scheme) => scheme.sign(request, keys, context),
         }
     }
 
@@ -426,6 +475,7 @@ impl Signer {
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
             Self::HttpSignature(scheme) => scheme.transcript(request, keys, context).map(Some),
             Self::SigV4(scheme) => scheme.transcript(request, keys, context).map(Some),
+            Self::OAuth1(scheme) => scheme.transcript(request, keys, context),
         }
     }
 
@@ -446,6 +496,7 @@ impl Signer {
             Self::HttpSignature(scheme) => scheme.masked(request, keys, context),
             Self::SigV4(scheme) => scheme.masked(request, keys, context),
             Self::Token(scheme) => scheme.masked(context.tenant),
+            Self::OAuth1(scheme) => scheme.masked(request, keys, context),
         }
     }
 }

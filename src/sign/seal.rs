@@ -91,6 +91,7 @@ impl Draft {
                     }
                 }
                 Slot::Cookie(name) => strip_cookie(&mut self.headers, name),
+                Slot::Family(family) => family.strip(&mut self.headers, &mut self.target),
                 Slot::Form(_) | Slot::Json(_) => {} // by `strip_body`, once the body is there
             }
         }

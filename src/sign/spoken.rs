@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 
+use super::oauth1::strip;
 use super::{Signer, Slot};
 use crate::template::encode::form_decode;
 
@@ -18,7 +19,7 @@ pub fn has_slot(signer: &Signer) -> bool {
     let early = |slot: &Slot| !matches!(slot, Slot::Form(_) | Slot::Json(_));
     match signer {
         Signer::ApiKey(_) | Signer::Token(_) => signer.slots().iter().any(early),
-        Signer::Bearer(_) | Signer::Basic(_) | Signer::SigV4(_) => true,
+        Signer::Bearer(_) | Signer::Basic(_) | Signer::SigV4(_) | Signer::OAuth1(_) => true,
         _ => false,
     }
 }
@@ -43,6 +44,13 @@ pub fn texts(signer: &Signer, headers: &HeaderMap, query: Option<&str>) -> Vec<S
             ids.retain(|id| Some(&**id) != scheme.public_id());
             ids
         }
+        Signer::OAuth1(oauth) => {
+            let mut texts = strip::named(headers);
+            texts.extend(strip::names().flat_map(|name| query_values(query.unwrap_or_default(), name)));
+            // Neither is a consumer that the configuration knows.
+            texts.retain(|text| oauth.public_names().all(|known| known != text));
+            texts
+        }
         _ => Vec::new(),
     };
     found.retain(|text| !text.is_empty());
@@ -57,7 +65,7 @@ fn in_slot(slot: &Slot, prefix: &str, headers: &HeaderMap, query: Option<&str>) 
         }
         Slot::Query(name) => query_values(query.unwrap_or_default(), name),
         Slot::Cookie(name) => cookies(headers, name),
-        Slot::Form(_) | Slot::Json(_) => Vec::new(),
+        Slot::Form(_) | Slot::Json(_) | Slot::Family(_) => Vec::new(),
     };
     texts.into_iter().map(|text: String| without(&text, prefix).to_owned()).collect()
 }

@@ -73,6 +73,7 @@ pub(super) fn put(
                 _ => injection.body = Some(Box::new(BodyChange::Json(vec![member]))),
             }
         }
+        Slot::Family(_) => {} // has no place for a value
     }
     Ok(())
 }

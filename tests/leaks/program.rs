@@ -6,7 +6,7 @@ use countersign::playground::certs::Pair;
 use md5::Digest as _;
 use rustix::process::Signal;
 
-use super::canary::{Public, canary};
+use super::canary::{self, Public, canary};
 use crate::support::child::Program;
 use crate::support::pki::{self, Clients};
 use crate::support::upstream::OK;
@@ -57,11 +57,41 @@ service = "sqs"
 placement = "query"
 [credential.tenant]
 api_key = { secret = "shop/{tenant}/key", header = "X-Key" }
+[credential.form]
+api_key = { secret = "form", form = "api_key" }
+[credential.json]
+api_key = { secret = "json", json = "api_key" }
+[credential.oauth1.oauth1]
+consumer_key = { secret = "consumer-key" }
+consumer_secret = { secret = "consumer-secret" }
+token = { secret = "token" }
+token_secret = { secret = "token-secret" }
+[credential.plain.oauth1]
+consumer_key = "public"
+consumer_secret = { secret = "consumer-secret" }
+token = { secret = "token" }
+token_secret = { secret = "token-secret" }
+method = "PLAINTEXT"
+placement = "form"
 "#;
 
-const SCHEMES: [&str; 10] =
-    ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "message", "aws", "presigned"];
-const SECRETS: [&str; 13] = [
+const SCHEMES: [&str; 14] = [
+    "header",
+    "query",
+    "cookie",
+    "bearer",
+    "basic",
+    "hmac",
+    "hex",
+    "message",
+    "aws",
+    "presigned",
+    "form",
+    "json",
+    "oauth1",
+    "plain",
+];
+const SECRETS: [&str; 19] = [
     "header",
     "query",
     "cookie",
@@ -75,8 +105,16 @@ const SECRETS: [&str; 13] = [
     "message-id",
     "aws-key",
     "aws-token",
+    "form",
+    "json",
+    "consumer-key",
+    "consumer-secret",
+    "token",
+    "token-secret",
 ];
 const CHALLENGE: &str = "Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+const JSON: &str = "Content-Type: application/json\r\n";
 
 /// Upstreams that fail, each under a host of its own.
 const FAULTS: [&str; 5] = ["refused", "plain", "silent", "garbled", "torn"];
@@ -222,6 +260,9 @@ impl Stage {
             for request in [
                 format!("GET /a?{query} HTTP/1.1\r\nHost: {host}\r\n{own}\r\n"),
                 format!("POST /a?{query} HTTP/1.1\r\nHost: {host}\r\n{own}Content-Length: 2\r\n\r\n{{}}"),
+                format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{own}{FORM}Content-Length: 3\r\n\r\na=1"),
+                format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{own}{JSON}Content-Length: 7\r\n\r\n{{\"a\":1}}"),
+                format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{own}{JSON}Content-Length: 2\r\n\r\n{{{{"),
                 format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{own}Content-Length: 200\r\n\r\n{}", "x".repeat(200)),
                 format!("GET /a HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n{own}\r\n"),
                 format!("GET /a\\ HTTP/1.1\r\nHost: {host}\r\n{own}\r\n"),
@@ -303,6 +344,10 @@ impl Stage {
             &["explain", "PUT", "http://aws.test/k?x", "--body", "{}", "--format", "json"],
             &["explain", "GET", "http://presigned.test/q", "--format", "json"],
             &["explain", "GET", "http://m1.shops.test/"],
+            &["explain", "GET", "http://oauth1.test/a?x=1", "--format", "json"],
+            &["explain", "POST", "http://plain.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
+            &["explain", "POST", "http://form.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
+            &["explain", "POST", "http://json.test/a", "-H", JSON.trim_end(), "--body", "{}", "--format", "json"],
             &["explain", "GET", "https://api.test/"],
         ] {
             let ran = countersign(&folder, words);
@@ -346,6 +391,12 @@ async fn a_secret_is_seen_by_the_upstream_and_by_nobody_else() {
         assert!(upstream.contains(&canary(name)), "{name} went upstream");
     }
     assert!(stage.asking.seen().iter().any(|seen| seen.head.raw.contains("response=\"")), "proof went upstream");
+    let bodies: String = seen.iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
+    for name in ["json", "form", "consumer-secret", "token", "token-secret"] {
+        let (plain, encoded) = (canary(name), canary::percent(&canary(name)));
+        let doubly = canary::percent(&encoded);
+        assert!([plain, encoded, doubly].iter().any(|form| bodies.contains(form)), "{name} went upstream");
+    }
     assert!(stage.tls.seen().iter().any(|seen| seen.head.raw.contains(&canary("bearer"))));
     assert!(stage.public.len() > 200);
     stage.public.holds_none_of(&stage.secrets);

@@ -24,6 +24,8 @@ CANARIES = {
     "password": "CANARYpassword:c8d2Q",
     "hmac": "CANARYhmackey44f0b3Q",
     "tenant": "CANARYtenant99d1e4Q2",
+    "consumer-secret": "CANARYconsumer6e0b&Q",
+    "token-secret": "CANARYtokens%c1f7Q+",
 }
 # Never usable, but read: the reasons that are logged about them must not quote them.
 BROKEN = {"inner": b"CANARYinner\nline7712Q", "control": b"CANARYctl\x1b[31m8813Q2", "bom": b"\xef\xbb\xbfCANARYbom990154Q",
@@ -63,6 +65,8 @@ algorithm = "sha256"
 encoding = "hex"
 sign = "{{secret:hmac}}{{method}}{{target}}{{timestamp}}"
 set = {{ "X-Signature" = "{{signature}}", "X-Timestamp" = "{{timestamp}}" }}
+[credential.oauth1]
+oauth1 = {{ consumer_key = "ck", consumer_secret = {{ secret = "consumer-secret" }}, token = "tk", token_secret = {{ secret = "token-secret" }}, method = "PLAINTEXT" }}
 [credential.tenant]
 bearer = {{ secret = "shops/{{tenant}}" }}
 [credential.broken-inner]
@@ -74,7 +78,7 @@ bearer = {{ secret = "broken/bom" }}
 [credential.broken-latin]
 bearer = {{ secret = "broken/latin" }}
 """
-SCHEMES = ["header", "query", "cookie", "bearer", "basic", "hmac"]
+SCHEMES = ["header", "query", "cookie", "bearer", "basic", "hmac", "oauth1"]
 
 
 def routes(tls_port, plain_port, dead_port, rude_port):
@@ -218,7 +222,8 @@ def upstream_has_them(report, seen):
     text = "\n".join(f"{r.target} {r.headers}" for r in seen)
     basic = base64.b64encode(f"user:{CANARIES['password']}".encode()).decode()
     query = urllib.parse.quote(CANARIES["query"], safe="")
-    for name, value in {**CANARIES, "password": basic, "query": query}.items():
+    shared = {name: urllib.parse.quote(urllib.parse.quote(CANARIES[name], safe=""), safe="") for name in ("consumer-secret", "token-secret")}
+    for name, value in {**CANARIES, "password": basic, "query": query, **shared}.items():
         if name != "hmac":  # a key, of which only signatures leave
             report.check(f"the upstream received the {name} secret", value in text)
 

@@ -1,3 +1,4 @@
 //! Each scheme through the proxy: what arrives for what a worker sends.
 
 mod fields;
+mod oauth1;

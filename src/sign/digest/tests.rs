@@ -36,7 +36,15 @@ fn context<'a>(turn: Option<&'a Turn>, cnonce: Option<&'a str>) -> SignContext<'
         tenant: None,
         captures: &[],
         turn,
-    }
+    }, sequence: crate::clock::Sequence::default(), access_token: None,
+
+        now: Timestamp::from_seconds(0),
+        random: [0x5A; 32],
+        fixed_nonce: cnonce,
+        tenant: None,
+        captures: &[],
+        turn, sequence: crate::clock::Sequence::default(), access_token: None,
+}
 }
 
 fn signer(user: PublicValue) -> Signer {

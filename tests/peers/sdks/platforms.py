@@ -10,10 +10,12 @@ import socket
 import threading
 import urllib.parse
 
+import oauth1_server
+
 SHOP, EBAY_TOKEN = "-shop.myshopify.com", "/identity/v1/oauth2/token"
 HOSTS = {
     "stripe": "api.stripe.com", "objects": "objects.store.example", "github": "api.github.com", "slack": "slack.com",
-    "woo": "shop.woo.example", "lwa": "api.amazon.com", "amazon": "sellingpartnerapi-eu.amazon.com",
+    "woo": "shop.woo.example", "woo signed": "signed.woo.example", "lwa": "api.amazon.com", "amazon": "sellingpartnerapi-eu.amazon.com",
     "bigcommerce": "api.bigcommerce.com", "ebay": "api.ebay.com", "m1": "m1" + SHOP, "m2": "m2" + SHOP,
 }
 SECRETS = {
@@ -55,12 +57,14 @@ def refreshing(platform, in_form):
 
 
 WOO = "Basic " + base64.b64encode(f"{SECRETS['woo/key']}:{SECRETS['woo/secret']}".encode()).decode()
+WOO_SIGNED = oauth1_server.Judge({SECRETS["woo/key"]: SECRETS["woo/secret"]}, scheme="https")
 RULES = {
     "stripe": tenants("authorization", "Bearer ", ["stripe/m1/key", "stripe/m2/key"]),
     "objects": alone("authorization", "Bearer ", "objects/key"),
     "github": alone("authorization", "Bearer ", "github/token"),
     "slack": tenants("authorization", "Bearer ", ["slack/m1/token", "slack/m2/token"]),
     "woo": lambda request: "one" if request.one("authorization") == WOO else None,
+    "woo signed": lambda request: None if WOO_SIGNED.reason(request) else "one",
     "shopify": tenants("x-shopify-access-token", "", ["shopify/m1-shop/token", "shopify/m2-shop/token"]),
     "amazon": tenants("x-amz-access-token", "", ["amazon/m1/token", "amazon/m2/token"]),
     "bigcommerce": tenants("x-auth-token", "", ["bigcommerce/storem1/token", "bigcommerce/storem2/token"]),
@@ -194,7 +198,7 @@ def ebay(call):
         return 201, {}, {"offerId": f"{call.tenant}-{call.json['sku']}"}
 
 
-ANSWERS = {"stripe": stripe, "objects": objects, "github": github, "slack": slack, "woo": woo, "shopify": shopify,
+ANSWERS = {"stripe": stripe, "objects": objects, "github": github, "slack": slack, "woo": woo, "woo signed": woo, "shopify": shopify,
            "amazon": amazon, "bigcommerce": bigcommerce, "ebay": ebay, "lwa": token, "ebay token": token}
 
 
