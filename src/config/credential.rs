@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::credential_hmac::{Hole, hmac, holes};
 use super::credential_http_signature::http_signature;
-use super::credential_sigv4::aws_sigv4;
 use super::credential_oauth1::oauth1;
+use super::credential_sigv4::aws_sigv4;
 use super::fields::{Fields, Mistakes, in_order};
 use super::hints::{mask_value, names, type_name};
 use super::keys_route::CREDENTIAL;

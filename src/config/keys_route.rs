@@ -6,8 +6,8 @@ use super::keys::{DAY, HOUR, MILLISECOND, duration, key, size};
 use super::keys_client::TENANT;
 use super::keys_http_signature::HTTP_SIGNATURE;
 use super::keys_oauth::OAUTH2;
-use super::keys_sigv4::AWS_SIGV4;
 use super::keys_oauth1::OAUTH1;
+use super::keys_sigv4::AWS_SIGV4;
 use super::schema::{Fallback, Key, Kind, Section};
 
 use Fallback::{Absent, Is, Required};

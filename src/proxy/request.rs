@@ -27,6 +27,7 @@ use super::upgrade::Handshake;
 use super::{browser, callers, challenge, hop, inbound, tenant};
 use crate::config::model::TenantSource;
 use crate::observe::Outcome;
+use crate::sign::body::Holds;
 use crate::sign::seal::Draft;
 use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};

@@ -36,15 +36,9 @@ fn context<'a>(turn: Option<&'a Turn>, cnonce: Option<&'a str>) -> SignContext<'
         tenant: None,
         captures: &[],
         turn,
-    }, sequence: crate::clock::Sequence::default(), access_token: None,
-
-        now: Timestamp::from_seconds(0),
-        random: [0x5A; 32],
-        fixed_nonce: cnonce,
-        tenant: None,
-        captures: &[],
-        turn, sequence: crate::clock::Sequence::default(), access_token: None,
-}
+        sequence: crate::clock::Sequence::default(),
+        access_token: None,
+    }
 }
 
 fn signer(user: PublicValue) -> Signer {
@@ -126,7 +120,12 @@ fn without_a_challenge_nothing_is_put_in() {
     assert_eq!(transcript.text, "Mufasa:<realm>:[password]\nGET:/a?b=1");
     assert_eq!(transcript.string_to_sign, "[H(1)]:<nonce>:<nc>:<cnonce>:<qop>:<H(2)>");
     assert_eq!(signer.slots(), [Slot::Header(AUTHORIZATION)]);
-    assert!(signer.covers().query && signer.holds() == crate::sign::body::Holds::Never && !signer.is_constant() && signer.needs_random());
+    assert!(
+        signer.covers().query
+            && signer.holds() == crate::sign::body::Holds::Never
+            && !signer.is_constant()
+            && signer.needs_random()
+    );
 }
 
 #[test]

@@ -49,14 +49,10 @@ fn context(at: i64) -> SignContext<'static> {
         fixed_nonce: None,
         tenant: None,
         captures: &[],
-    }, sequence: crate::clock::Sequence::default(), access_token: None, turn: None,
-
-        now: Timestamp::from_seconds(at),
-        random: std::array::from_fn(|at| at as u8),
-        fixed_nonce: None,
-        tenant: None,
-        captures: &[], sequence: crate::clock::Sequence::default(), access_token: None, turn: None,
-}
+        sequence: crate::clock::Sequence::default(),
+        access_token: None,
+        turn: None,
+    }
 }
 
 fn material(signer: &HttpSignature, keys: &[&[u8]]) -> Vec<Material> {

@@ -53,14 +53,10 @@ fn context(case: &Value) -> SignContext<'_> {
         fixed_nonce: case["nonce"].as_str(),
         tenant: None,
         captures: &[],
-    }, sequence: crate::clock::Sequence::default(), access_token: None, turn: None,
-
-        now: Timestamp::from_seconds(seconds),
-        random: [7; 32],
-        fixed_nonce: case["nonce"].as_str(),
-        tenant: None,
-        captures: &[], sequence: crate::clock::Sequence::default(), access_token: None, turn: None,
-}
+        sequence: crate::clock::Sequence::default(),
+        access_token: None,
+        turn: None,
+    }
 }
 
 fn name(text: &str) -> NamePattern {

@@ -61,14 +61,10 @@ fn context<'a>(captures: &'a [(&'a str, &'a str)]) -> SignContext<'a> {
         fixed_nonce: None,
         tenant: Some("m1"),
         captures,
-    }, sequence: crate::clock::Sequence::default(), access_token: None, turn: None,
-
-        now: Timestamp::from_seconds(1_440_938_160),
-        random: [0; 32],
-        fixed_nonce: None,
-        tenant: Some("m1"),
-        captures, sequence: crate::clock::Sequence::default(), access_token: None, turn: None,
-}
+        sequence: crate::clock::Sequence::default(),
+        access_token: None,
+        turn: None,
+    }
 }
 
 #[test]

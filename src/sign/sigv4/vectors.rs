@@ -85,8 +85,11 @@ impl Case<'_> {
             random: [0; 32],
             fixed_nonce: None,
             tenant: None,
-            captures: &[], sequence: crate::clock::Sequence::default(), access_token: None, turn: None,
-};
+            captures: &[],
+            sequence: crate::clock::Sequence::default(),
+            access_token: None,
+            turn: None,
+        };
         let mut transcript = signer.transcript(&request, &keys, &context).unwrap().unwrap();
         // The vectors' canonical texts have the token, which people do not see.
         if self.spec.session_token.is_some() {
