@@ -45,7 +45,7 @@ consumer_key = { secret = "consumer-key" }
 consumer_secret = { secret = "consumer-secret" }
 token = { secret = "token" }
 token_secret = { secret = "token-secret" }
-[credential.plain.oauth1]
+[credential.plaintext.oauth1]
 consumer_key = "public"
 consumer_secret = { secret = "consumer-secret" }
 token = { secret = "token" }
@@ -55,7 +55,7 @@ placement = "form"
 "#;
 
 const SCHEMES: [&str; 11] =
-    ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "form", "json", "oauth1", "plain"];
+    ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "form", "json", "oauth1", "plaintext"];
 const SECRETS: [&str; 14] = [
     "header",
     "query",
@@ -279,7 +279,7 @@ impl Stage {
             &["explain", "GET", "http://basic.test/a", "--format", "json"],
             &["explain", "GET", "http://m1.shops.test/"],
             &["explain", "GET", "http://oauth1.test/a?x=1", "--format", "json"],
-            &["explain", "POST", "http://plain.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
+            &["explain", "POST", "http://plaintext.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
             &["explain", "POST", "http://form.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
             &["explain", "POST", "http://json.test/a", "-H", JSON.trim_end(), "--body", "{}", "--format", "json"],
             &["explain", "GET", "https://api.test/"],
