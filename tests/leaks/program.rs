@@ -66,7 +66,7 @@ consumer_key = { secret = "consumer-key" }
 consumer_secret = { secret = "consumer-secret" }
 token = { secret = "token" }
 token_secret = { secret = "token-secret" }
-[credential.plain.oauth1]
+[credential.plaintext.oauth1]
 consumer_key = "public"
 consumer_secret = { secret = "consumer-secret" }
 token = { secret = "token" }
@@ -89,7 +89,7 @@ const SCHEMES: [&str; 14] = [
     "form",
     "json",
     "oauth1",
-    "plain",
+    "plaintext",
 ];
 const SECRETS: [&str; 19] = [
     "header",
@@ -345,7 +345,7 @@ impl Stage {
             &["explain", "GET", "http://presigned.test/q", "--format", "json"],
             &["explain", "GET", "http://m1.shops.test/"],
             &["explain", "GET", "http://oauth1.test/a?x=1", "--format", "json"],
-            &["explain", "POST", "http://plain.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
+            &["explain", "POST", "http://plaintext.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
             &["explain", "POST", "http://form.test/a", "-H", FORM.trim_end(), "--body", "a=1"],
             &["explain", "POST", "http://json.test/a", "-H", JSON.trim_end(), "--body", "{}", "--format", "json"],
             &["explain", "GET", "https://api.test/"],

@@ -28,23 +28,48 @@ pub(in crate::sign) fn head(headers: &mut HeaderMap, target: &mut Target) {
     }
 }
 
+/// A parameter as it stands, and its decoded name.
+type Named<'q> = (&'q str, Cow<'q, [u8]>);
+
 /// The target without parameters of the protocol; nothing where there is none.
 ///
-/// WooCommerce's SDKs sign a URL that has its parameters already, and their HTTP library appends the same parameters
-/// once more. What stands behind the protocol's parameters under a name that also stands before them is that second
-/// copy. PHP reads the last of two, so that one stays: sent once, signed once.
+/// WooCommerce's SDKs sign a URL that has its parameters already, and their HTTP libraries append the same parameters
+/// once more. PHP reads the last of two, so that the second copy stays: sent once, signed once.
 fn without(target: &str) -> Option<String> {
     let (path, query) = target.split_once('?')?;
-    let named: Vec<(&str, Cow<'_, [u8]>)> = query.split('&').map(|pair| (pair, name_of(pair))).collect();
-    let first = named.iter().position(|(_, name)| is_own(name))?;
-    let last = named.iter().rposition(|(_, name)| is_own(name))?;
-    let behind = named[last..].iter().map(|(_, name)| &**name).filter(|name| !name.is_empty());
-    let behind: HashSet<&[u8]> = behind.collect();
-    let stays =
-        |(at, (_, name)): &(usize, &(&str, Cow<'_, [u8]>))| !is_own(name) && (*at > first || !behind.contains(&**name));
-    let kept: Vec<&str> = named.iter().enumerate().filter(stays).map(|(_, (pair, _))| *pair).collect();
+    let all: Vec<Named<'_>> = query.split('&').map(|pair| (pair, name_of(pair))).collect();
+    let first = all.iter().position(|(_, name)| is_own(name))?;
+    let others: Vec<&Named<'_>> = all.iter().filter(|(_, name)| !is_own(name)).collect();
+    let kept: Vec<&str> = match second_copy(&others) {
+        Some(copy) => copy.iter().map(|(pair, _)| *pair).collect(),
+        None => {
+            let last = all.iter().rposition(|(_, name)| is_own(name))?;
+            let behind = all[last..].iter().map(|(_, name)| &**name).filter(|name| !name.is_empty());
+            let behind: HashSet<&[u8]> = behind.collect();
+            let stays =
+                |(at, (_, name)): &(usize, &Named<'_>)| !is_own(name) && (*at > first || !behind.contains(&**name));
+            all.iter().enumerate().filter(stays).map(|(_, (pair, _))| *pair).collect()
+        }
+    };
     let kept = kept.join("&");
     Some(if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") })
+}
+
+/// The second half, where the first has the same parameters in any order and encoding (the SDK for Node). The SDK for
+/// Python leaves empty ones out of the first copy; that one stands before the protocol's parameters, the second behind.
+fn second_copy<'a, 'q>(others: &'a [&'a Named<'q>]) -> Option<&'a [&'a Named<'q>]> {
+    let (first, second) = others.split_at(others.len() / 2);
+    let sorted = |half: &[&Named<'q>]| {
+        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> =
+            half.iter().map(|(pair, name)| (name.to_vec(), value_of(pair))).collect();
+        pairs.sort();
+        pairs
+    };
+    (!first.is_empty() && first.len() == second.len() && sorted(first) == sorted(second)).then_some(second)
+}
+
+fn value_of(pair: &str) -> Vec<u8> {
+    form_decode(pair.split_once('=').map_or("", |(_, value)| value).as_bytes()).into_owned()
 }
 
 fn name_of(pair: &str) -> Cow<'_, [u8]> {
@@ -86,6 +111,9 @@ mod tests {
     fn the_second_copy_of_a_signed_url_is_the_one_that_stays() {
         let sent = "/p?page=2&q=a+b&oauth_consumer_key=k&oauth_signature=s&page=2&q=a%20b";
         assert_eq!(without(sent).unwrap(), "/p?page=2&q=a%20b");
+        let sent = "/p?a=1&b[]=2&p=3&a=1&b%5B%5D=2&oauth_nonce=n&p=3&oauth_signature=s";
+        assert_eq!(without(sent).unwrap(), "/p?a=1&b%5B%5D=2&p=3");
+        assert_eq!(without("/p?a=1&oauth_nonce=n&a=1&empty=").unwrap(), "/p?a=1&empty=");
         // What is there once stays, wherever it stands; so does what comes twice on one side.
         assert_eq!(without("/p?id=1&id=2&oauth_nonce=n&z=1&z=1").unwrap(), "/p?id=1&id=2&z=1&z=1");
         assert_eq!(without("/p?a=1&oauth_nonce=n&b=2&oauth_x=y&a=3&b=4").unwrap(), "/p?b=2&a=3&b=4");
