@@ -105,6 +105,8 @@ fn hmac(sign: &str) -> Result<Signer, Failure> {
             (HeaderName::from_static("x-signature"), "{signature}".to_owned()),
         ],
         set_query: Vec::new(),
+        set_form: Vec::new(),
+        set_json: Vec::new(),
     };
     Ok(Signer::Hmac(Box::new(Hmac::compile(spec).map_err(|mistakes| format!("{mistakes:?}"))?)))
 }

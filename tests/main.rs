@@ -11,6 +11,7 @@ mod house;
 mod intercept;
 mod leaks;
 mod rotation;
+mod schemes;
 mod stores;
 mod support;
 mod templates;

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::args::{ExplainArgs, Format, Global};
@@ -25,6 +26,7 @@ use crate::proxy::tokens::Obtained;
 use crate::proxy::{inbound, matching, tenant};
 use crate::refresh::Token;
 use crate::secret::value::SecretBytes;
+use crate::sign::body::Holds;
 use crate::sign::material::Material;
 use crate::sign::{SignContext, Signer};
 use crate::snapshot::Snapshot;
@@ -44,6 +46,9 @@ struct Explained {
     target: String,
     headers: Vec<(String, String)>,
     canonical: Vec<Canonical>,
+    /// Where credentials change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
 }
 
 /// What one credential would sign.
@@ -167,7 +172,7 @@ fn sign(
     args: &ExplainArgs,
 ) -> Result<Explained, Failure> {
     check_body(snapshot, ready, &body)?;
-    let draft = ready.draft(parts, names, ready.upstream_host()?)?;
+    let mut draft = ready.draft(parts, names, ready.upstream_host()?)?;
     let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let now = args.at.unwrap_or_else(|| SystemClock.now());
     let context = SignContext {
@@ -179,7 +184,14 @@ fn sign(
         sequence: Sequences::default().next(now),
         access_token: None,
     };
-    let covered = snapshot.plan.routes[ready.index].needs_body.then_some(&*body);
+    let route = &snapshot.plan.routes[ready.index];
+    let mut body = Bytes::from(body);
+    if route.edits_body
+        && let Some(stripped) = ready.strip_body(&mut draft, &body)?
+    {
+        body = stripped;
+    }
+    let covered = (route.holds != Holds::Never).then_some(&*body);
     let signed = masked::sign(snapshot, ready, draft, covered, &context)
         .map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))?;
     let credentials = ready.route.credentials.iter().map(|&index| snapshot.credentials[index].name.clone());
@@ -192,6 +204,7 @@ fn sign(
         headers: signed.headers(),
         target: signed.shown.target.as_str().to_owned(),
         canonical: signed.canonical,
+        body: signed.body,
     })
 }
 
@@ -205,7 +218,7 @@ fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, body: &[u8]) -> Result<(),
             format!("the request body has {length} bytes (limits.request_body)"),
         ));
     }
-    if snapshot.plan.routes[ready.index].needs_body && length > limits.signed_body {
+    if snapshot.plan.routes[ready.index].holds == Holds::Always && length > limits.signed_body {
         let why = format!("the request body has {length} bytes, at most {} (limits.signed_body)", limits.signed_body);
         return Err(Failure::new(Outcome::BodyTooLargeToSign, why));
     }
@@ -230,6 +243,9 @@ impl Explained {
         let _ = writeln!(out, "\n{} {} HTTP/1.1", self.method, terminal::harmless(&self.target));
         for (name, value) in &self.headers {
             let _ = writeln!(out, "{name}: {}", terminal::harmless(value));
+        }
+        if let Some(body) = &self.body {
+            let _ = writeln!(out, "\n{}", terminal::harmless(body));
         }
         for canonical in &self.canonical {
             let _ = writeln!(out, "\n{} signs this text:", canonical.credential);

@@ -13,6 +13,7 @@ use super::fields::Mistakes;
 use super::model::{Admin, Credential, Listen, Route, Span, Spanned, Trust};
 use super::route::Declared;
 use crate::secret::name::NamePattern;
+use crate::sign::body::BodyKind;
 use crate::sign::{Signer, Slot};
 
 const TENANT_HINT: &str =
@@ -107,7 +108,7 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared]
     for declared in routes {
         let Some(route) = &declared.made else { continue };
         let mut filled: HashMap<Slot, &str> = HashMap::new();
-        let mut covering: Option<&str> = None;
+        let mut covering = Covering::default();
         let mut tokens = Tokens::None;
         for (index, span) in route.credentials.iter().zip(&declared.credential_spans) {
             let Some(found) = credentials.get(*index) else { continue };
@@ -118,12 +119,27 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared]
             if route.credentials.len() == 1 {
                 break; // nothing that it could get in the way of
             }
-            slots(credential, &mut filled, covering, span, mistakes);
-            if credential.signer.covers().query {
-                covering = covering.or(Some(&credential.name));
+            slots(credential, &mut filled, &covering, span, mistakes);
+            let covers = credential.signer.covers();
+            covering.query = covering.query.or(covers.query.then_some(&credential.name));
+            covering.body = covering.body.or(covers.body.then_some(&credential.name));
+            for slot in credential.signer.slots() {
+                let kind = BodyKind::of(slot).map(|kind| (kind, credential.name.as_str()));
+                covering.kind = covering.kind.or(kind);
             }
         }
     }
+}
+
+/// What earlier credentials of a route do that a later one must not undo: the first of each.
+#[derive(Default)]
+struct Covering<'c> {
+    /// Signs the query.
+    query: Option<&'c str>,
+    /// Signs the body.
+    body: Option<&'c str>,
+    /// Fills a field of the body.
+    kind: Option<(BodyKind, &'c str)>,
 }
 
 /// Whether a credential before has tokens.
@@ -193,7 +209,7 @@ fn variables(route: &Route, credential: &Credential, mistakes: &Mistakes) {
 fn slots<'c>(
     credential: &'c Credential,
     filled: &mut HashMap<Slot, &'c str>,
-    covering: Option<&str>,
+    covering: &Covering<'_>,
     span: &Span,
     mistakes: &Mistakes,
 ) {
@@ -206,11 +222,30 @@ fn slots<'c>(
         if let Some(other) = filled.get(&slot) {
             let message = format!("credentials `{other}` and `{}` both write {shown}", credential.name);
             mistakes.hinted(span.clone(), message, "keep one of them in this route");
-        } else if let (Slot::Query(_), Some(signer)) = (&slot, covering) {
-            let message = format!("credential `{}` changes the query after `{signer}` has signed it", credential.name);
+        } else if let Some((part, signer)) = changed(&slot, covering) {
+            let message = format!("credential `{}` changes the {part} after `{signer}` has signed it", credential.name);
             mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
+        } else if let (Some(kind), Some((other_kind, other))) = (BodyKind::of(&slot), covering.kind)
+            && kind != other_kind
+        {
+            let message = format!(
+                "credential `{}` fills {} and `{other}` fills {}, and a request has one body",
+                credential.name,
+                kind.words(),
+                other_kind.words()
+            );
+            mistakes.hinted(span.clone(), message, "give each a route of its own");
         }
         filled.insert(slot, &credential.name);
+    }
+}
+
+/// What a slot changes that an earlier credential has signed, and which credential that is.
+fn changed<'c>(slot: &Slot, covering: &Covering<'c>) -> Option<(&'static str, &'c str)> {
+    match slot {
+        Slot::Query(_) => Some("query").zip(covering.query),
+        Slot::Form(_) | Slot::Json(_) => Some("body").zip(covering.body),
+        Slot::Header(_) | Slot::Cookie(_) => None,
     }
 }
 
@@ -224,6 +259,8 @@ fn plain(slot: &Slot) -> (Slot, String) {
         }
         Slot::Query(name) => (slot.clone(), format!("the query parameter `{name}`")),
         Slot::Cookie(name) => (slot.clone(), format!("the cookie `{name}`")),
+        Slot::Form(name) => (slot.clone(), format!("the form field `{name}`")),
+        Slot::Json(name) => (slot.clone(), format!("the JSON member `{name}`")),
     }
 }
 

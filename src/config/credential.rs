@@ -182,11 +182,14 @@ fn signer(scheme: &str, fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, 
     }
 }
 
+/// The keys that say where something is put.
+pub(super) const PLACES: [&str; 5] = ["header", "query", "cookie", "form", "json"];
+
 fn api_key(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     let mistakes = fields.mistakes();
     let secret = fields.secret("secret");
     let mut slots: Vec<(&str, Spanned<&str>)> = Vec::new();
-    for place in ["header", "query", "cookie"] {
+    for place in PLACES {
         slots.extend(fields.text(place).map(|text| (place, text)));
     }
     slots.sort_by_key(|(_, text)| text.span.start);
@@ -197,7 +200,7 @@ fn api_key(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     }
     let prefix = fields.text_or_default("prefix");
     let Some((place, text)) = slots.pop() else {
-        if ["header", "query", "cookie"].iter().all(|place| fields.value(place).is_none()) {
+        if PLACES.iter().all(|place| fields.value(place).is_none()) {
             mistakes.hinted(
                 fields.span(),
                 "`api_key` does not say where the key goes",
@@ -239,17 +242,20 @@ pub(super) fn slot(place: &str, text: &Spanned<&str>, mistakes: &Mistakes) -> Op
             mistakes.hinted(text.span.clone(), message, "use letters, digits, \"-\" and \"_\"");
             None
         }
-        _ => query_name(text, mistakes).map(Slot::Query),
+        "form" => field_name(text, "form field", mistakes).map(Slot::Form),
+        "json" => field_name(text, "member of a JSON body", mistakes).map(Slot::Json),
+        _ => field_name(text, "query parameter", mistakes).map(Slot::Query),
     }
 }
 
-pub(super) fn query_name(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
+/// The decoded name of a `what`.
+pub(super) fn field_name(text: &Spanned<&str>, what: &str, mistakes: &Mistakes) -> Option<String> {
     if !text.value.is_empty() && !text.value.chars().any(char::is_control) {
         return Some(text.value.to_owned());
     }
     mistakes.hinted(
         text.span.clone(),
-        "the name of a query parameter is empty or has a control character",
+        format!("the name of a {what} is empty or has a control character"),
         "write its decoded name, such as \"api_key\"",
     );
     None

@@ -4,7 +4,7 @@
 use http::HeaderName;
 use toml::de::DeValue;
 
-use super::credential::{Places, header, query_name};
+use super::credential::{Places, field_name, header};
 use super::diagnostic::Diagnostic;
 use super::fields::{Fields, Mistakes};
 use super::hints::type_name;
@@ -34,10 +34,9 @@ pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Place
     let sign = fields.text("sign");
     let values = templates(fields, "values");
     let set = templates(fields, "set");
-    let set_query = templates(fields, "set_query");
     let has = |key: &str| fields.value(key).is_some_and(|v| v.get_ref().as_table().is_none_or(|t| !t.is_empty()));
     let compiled = (secret.is_some() || key.is_some()) && sign.is_some(); // then the compiler says it
-    if !compiled && !has("set") && !has("set_query") {
+    if !compiled && !["set", "set_query", "set_form", "set_json"].into_iter().any(has) {
         mistakes.hinted(
             fields.span(),
             "`hmac` sets nothing, so the signature would go nowhere",
@@ -57,13 +56,19 @@ pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Place
         spec_values.push((name.value.to_owned(), template.value.to_owned()));
     }
     let spec_set = set_headers(&set, &mut places, mistakes);
-    let mut spec_query = Vec::new();
-    for (name, template) in &set_query {
-        if let Some(key) = query_name(name, mistakes) {
-            places.insert(Place::SetQuery(key.clone()), template.span.clone());
-            spec_query.push((key, template.value.to_owned()));
+    let mut parameters = |key: &str, what: &str, place: fn(String) -> Place| -> Vec<(String, String)> {
+        let mut spec = Vec::new();
+        for (name, template) in templates(fields, key) {
+            if let Some(key) = field_name(&name, what, mistakes) {
+                places.insert(place(key.clone()), template.span.clone());
+                spec.push((key, template.value.to_owned()));
+            }
         }
-    }
+        spec
+    };
+    let set_query = parameters("set_query", "query parameter", Place::SetQuery);
+    let set_form = parameters("set_form", "form field", Place::SetForm);
+    let set_json = parameters("set_json", "member of a JSON body", Place::SetJson);
     let (key_encoding, algorithm, encoding) = encodings(fields);
     let key = match (secret, key) {
         (Some(secret), None) => {
@@ -83,7 +88,9 @@ pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Place
         sign: sign?.value.to_owned(),
         values: spec_values,
         set: spec_set,
-        set_query: spec_query,
+        set_query,
+        set_form,
+        set_json,
     };
     compile(spec, places, text, mistakes)
 }
@@ -179,7 +186,7 @@ fn templates<'t>(fields: &Fields<'t, '_>, key: &str) -> Vec<(Spanned<&'t str>, S
 /// What compiled templates take from the route: `{tenant}` and `{capture.NAME}`, and where each stands.
 pub(super) fn holes(fields: &Fields<'_, '_>, text: &str) -> Vec<Spanned<Hole>> {
     let mut all: Vec<Spanned<&str>> = ["sign", "key"].into_iter().filter_map(|key| fields.text(key)).collect();
-    for key in ["values", "set", "set_query"] {
+    for key in ["values", "set", "set_query", "set_form", "set_json"] {
         all.extend(templates(fields, key).into_iter().map(|(_, template)| template));
     }
     let mut found = Vec::new();
@@ -237,6 +244,8 @@ fn template_at<'s>(spec: &'s HmacSpec, place: &Place) -> Option<&'s str> {
         },
         Place::Value(name) => find(&spec.values, name),
         Place::SetQuery(name) => find(&spec.set_query, name),
+        Place::SetForm(name) => find(&spec.set_form, name),
+        Place::SetJson(name) => find(&spec.set_json, name),
         Place::Set(name) => {
             spec.set.iter().find(|(n, _)| n.as_str().eq_ignore_ascii_case(name)).map(|(_, t)| t.as_str())
         }

@@ -18,6 +18,7 @@ use super::{Proxy, hop};
 use crate::clock::{Sequence, Timestamp};
 use crate::observe::Outcome;
 use crate::sign::SignContext;
+use crate::sign::body::Holds;
 use crate::sign::seal::{Draft, Sealed, Step, Twins};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::Value;
@@ -188,7 +189,11 @@ impl Attempt<'_> {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
             let next = lease.after_refusal(freshness);
-            let request = self.seal(draft, signed, values)?.into_request(body);
+            let mut sealed = self.seal(draft, signed, values)?;
+            if let Some(changed) = sealed.take_body() {
+                body = RequestBody::Held(Some(changed));
+            }
+            let request = sealed.into_request(body);
             let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
             if signed.is_some() {
                 // To sign a body takes its time.
@@ -251,7 +256,7 @@ impl Attempt<'_> {
             access_token: None,
         };
         let empty = Bytes::new();
-        let body = if plan.needs_body { Some(body.unwrap_or(&empty).as_ref()) } else { None };
+        let body = if plan.holds == Holds::Never { None } else { Some(body.unwrap_or(&empty).as_ref()) };
         draft.seal(steps, body, &context).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
     }
 

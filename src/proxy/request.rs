@@ -27,6 +27,7 @@ use super::upgrade::Handshake;
 use super::{browser, callers, hop, inbound, tenant};
 use crate::config::model::TenantSource;
 use crate::observe::Outcome;
+use crate::sign::body::Holds;
 use crate::sign::seal::Draft;
 use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};
@@ -184,7 +185,13 @@ async fn take_body(
             }
             _ => Bound { bytes: limits.signed_body, name: Outcome::BodyTooLargeToSign },
         };
-        let held = hold(body, bound, share, ready.route.timeouts.body).await?;
+        let mut held = hold(body, bound, share, ready.route.timeouts.body).await?;
+        if live.snapshot.plan.routes[ready.index].edits_body {
+            held.and_a_copy()?;
+            if let Some(stripped) = ready.strip_body(draft, &held.bytes)? {
+                held.bytes = stripped;
+            }
+        }
         if length.is_none() {
             // What came in chunks leaves with its length.
             draft.headers.insert(CONTENT_LENGTH, HeaderValue::from(held.bytes.len()));
@@ -218,9 +225,9 @@ fn again(proxy: &Proxy, ready: &Ready<'_>) -> Option<Again> {
     share.map(|share| Again::new(limit, share))
 }
 
-/// Room for a body that must be held: for a signature, or, as long as there is room, for a second attempt.
+/// Room for a body that must be held: for a credential, or, as long as there is room, for a second attempt.
 fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u64>) -> Result<Option<Share>, Failure> {
-    if live.snapshot.plan.routes[ready.index].needs_body {
+    if live.snapshot.plan.routes[ready.index].holds == Holds::Always {
         return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);
     }
     let Some(length) = length.filter(|length| *length <= ready.route.limits.replay_body as u64) else {

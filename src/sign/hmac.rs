@@ -1,7 +1,7 @@
-//! `hmac`: a canonical text by template, an HMAC over it, headers and query parameters made of it.
+//! `hmac`: a canonical text by template, an HMAC over it, headers, query parameters and fields of the body made of it.
 //!
 //! The order of one attempt: `values` as declared, the text of `sign` straight into the HMAC, then
-//! `set` and `set_query`, which alone know the signature. Where a template has a list of parameters or headers, what is
+//! `set` and its kin, which alone know the signature. Where a template has a list of parameters or headers, what is
 //! set without the signature is made before (`hmac_own`).
 
 use base64::Engine;
@@ -9,6 +9,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderName;
 use zeroize::Zeroizing;
 
+use super::body::{BodyChange, BodyProblem};
 use super::hmac_own::{Order, Shown, When};
 pub use super::keyed::Key;
 use super::material::{HashAlgorithm, KeyEncoding, Material};
@@ -34,6 +35,10 @@ pub struct HmacSpec {
     pub set: Vec<(HeaderName, String)>,
     /// Query parameters to set.
     pub set_query: Vec<(String, String)>,
+    /// Fields of a form body to set; not together with `set_json`.
+    pub set_form: Vec<(String, String)>,
+    /// Members of a JSON body's outermost object to set.
+    pub set_json: Vec<(String, String)>,
 }
 
 /// Where the key comes from.
@@ -93,6 +98,8 @@ pub struct Hmac {
     pub(super) sign: Template,
     pub(super) set: Vec<(HeaderName, Template)>,
     pub(super) set_query: Vec<(String, Template)>,
+    pub(super) set_form: Vec<(String, Template)>,
+    pub(super) set_json: Vec<(String, Template)>,
 }
 
 /// What of [`SignContext`] is used.
@@ -232,14 +239,15 @@ impl Hmac {
             injection.headers.push((name.clone(), sensitive(&text, name.as_str())?));
         }
         for (name, template) in &self.set_query {
-            let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
-            write(template, reader, &input, &mut text)?;
-            if text.is_empty() {
-                continue;
-            }
-            let shown = reader == Reader::People && template.is_tainted();
-            let pair = if shown { encode::query_pair_shown } else { encode::query_pair };
-            injection.query.push(pair(name, &text));
+            injection.query.extend(pair(name, template, reader, &input)?);
+        }
+        if !self.set_form.is_empty() {
+            let pairs = self.set_form.iter().filter_map(|(name, t)| pair(name, t, reader, &input).transpose());
+            injection.body = Some(Box::new(BodyChange::Form(pairs.collect::<Result<_, _>>()?)));
+        }
+        if !self.set_json.is_empty() {
+            let members = self.set_json.iter().filter_map(|(name, t)| member(name, t, reader, &input).transpose());
+            injection.body = Some(Box::new(BodyChange::Json(members.collect::<Result<_, _>>()?)));
         }
         Ok(injection)
     }
@@ -291,6 +299,34 @@ fn write(template: &Template, reader: Reader, input: &Input<'_>, text: &mut Vec<
         Reader::Upstream => template.write(input, text),
         Reader::People => template.write_shown(input, text),
     }
+}
+
+/// A parameter of a query or a form.
+fn pair(name: &str, template: &Template, reader: Reader, input: &Input<'_>) -> Result<Option<String>, SignError> {
+    let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
+    write(template, reader, input, &mut text)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let shown = reader == Reader::People && template.is_tainted();
+    let pair = if shown { encode::query_pair_shown } else { encode::query_pair };
+    Ok(Some(pair(name, &text)))
+}
+
+/// A member of a JSON object.
+fn member(
+    name: &str,
+    template: &Template,
+    reader: Reader,
+    input: &Input<'_>,
+) -> Result<Option<(String, String)>, SignError> {
+    let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
+    write(template, reader, input, &mut text)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(&text).map_err(|_| BodyProblem::NotText(name.to_owned()))?;
+    Ok(Some((name.to_owned(), text.to_owned())))
 }
 
 /// Text for people: bytes that are no UTF-8, such as raw digests, become `\xNN`.

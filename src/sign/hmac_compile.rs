@@ -9,7 +9,7 @@ use super::hmac::{Hmac, HmacSpec, KeySpec, Needs};
 use super::hmac_own::Order;
 use super::material::Kind;
 use super::{Covers, Place, Requirement, Slot};
-use crate::template::{Lists, Named, Position, Scope, Secrets, Template, TemplateError};
+use crate::template::{Lists, Named, OwnPlace, Position, Scope, Secrets, Template, TemplateError};
 
 /// Headers that belong to the connection or to the message's framing; no credential makes them.
 const NEVER_SET: [HeaderName; 9] = [
@@ -47,6 +47,7 @@ pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Mistakes> {
 
 fn compile_with(spec: HmacSpec, lists: Lists) -> Result<Hmac, Mistakes> {
     let mut compiler = Compiler { lists, ..Compiler::default() };
+    compiler.check_names(&spec);
     let mut key_template = None;
     match spec.key {
         KeySpec::Secret(name, encoding) => {
@@ -55,38 +56,44 @@ fn compile_with(spec: HmacSpec, lists: Lists) -> Result<Hmac, Mistakes> {
         }
         KeySpec::Template(text) => key_template = Some(text),
     }
-    compiler.check_names(&spec.set, &spec.set_query);
     let values = compiler.values(&spec.values);
     let key = key_template.and_then(|text| compiler.template(&text, Position::Signed, Place::Key));
     let sign = compiler.template(&spec.sign, Position::Signed, Place::Sign);
     let set = compiler.each(spec.set, Position::Header, |name| Place::Set(name.to_string()));
     let set_query = compiler.each(spec.set_query, Position::Query, |name| Place::SetQuery(name.clone()));
-    compiler.check_signature(&set, &set_query);
+    let set_form = compiler.each(spec.set_form, Position::Query, |name| Place::SetForm(name.clone()));
+    let set_json = compiler.each(spec.set_json, Position::Query, |name| Place::SetJson(name.clone()));
+    let results: Vec<(Place, &Template)> = set
+        .iter()
+        .map(|(name, template)| (Place::Set(name.to_string()), template))
+        .chain(set_query.iter().map(|(name, template)| (Place::SetQuery(name.clone()), template)))
+        .chain(set_form.iter().map(|(name, template)| (Place::SetForm(name.clone()), template)))
+        .chain(set_json.iter().map(|(name, template)| (Place::SetJson(name.clone()), template)))
+        .collect();
+    compiler.check_signature(&results);
     compiler.check_key();
-    let whole = sign.iter().map(|template| (Place::Sign, template));
-    let whole = whole.chain(key.iter().map(|template| (Place::Key, template)));
-    for (place, template) in whole.chain(values.iter().map(|(p, t)| (p.clone(), t))) {
-        compiler.check_own_slots(&place, template, &set, &set_query);
+    let before = sign.iter().map(|template| (Place::Sign, template));
+    let before = before.chain(key.iter().map(|template| (Place::Key, template)));
+    let before = before.chain(values.iter().map(|(p, t)| (p.clone(), t)));
+    let all: Vec<(Place, &Template)> = before.chain(results).collect();
+    for (place, template) in &all {
+        compiler.check_own_slots(place, template, &set, &set_query);
     }
-    for (name, template) in &set {
-        compiler.check_own_slots(&Place::Set(name.to_string()), template, &set, &set_query);
-    }
-    for (name, template) in &set_query {
-        compiler.check_own_slots(&Place::SetQuery(name.clone()), template, &set, &set_query);
-    }
-    let values: Vec<Template> = values.into_iter().map(|(_, template)| template).collect();
-    let set_to = || set.iter().map(|(_, template)| template).chain(set_query.iter().map(|(_, template)| template));
-    let all = || values.iter().chain(&key).chain(&sign).chain(set_to());
+    let any = |reads: fn(&Template) -> bool| all.iter().any(|(_, template)| reads(template));
     let needs = Needs {
-        random: all().any(Template::reads_random),
-        sequence: all().any(Template::reads_sequence),
-        token: all().any(Template::reads_token),
+        random: any(Template::reads_random),
+        sequence: any(Template::reads_sequence),
+        token: any(Template::reads_token),
     };
+    let covers = Covers { query: any(Template::reads_query), body: any(Template::reads_body) };
+    let values: Vec<Template> = values.into_iter().map(|(_, template)| template).collect();
     let others: Vec<&Template> = key.iter().chain(&sign).collect();
-    let order = Order::of(&values, &others, &set, &set_query);
-    let covers = Covers { query: all().any(Template::reads_query), body: all().any(Template::reads_body) };
+    let own = [(OwnPlace::Query, &set_query), (OwnPlace::Form, &set_form), (OwnPlace::Json, &set_json)];
+    let order = Order::of(&values, &others, &set, own);
     let slots = set.iter().map(|(name, _)| Slot::Header(name.clone()));
-    let slots = slots.chain(set_query.iter().map(|(name, _)| Slot::Query(name.clone()))).collect();
+    let slots = slots.chain(set_query.iter().map(|(name, _)| Slot::Query(name.clone())));
+    let slots = slots.chain(set_form.iter().map(|(name, _)| Slot::Form(name.clone())));
+    let slots = slots.chain(set_json.iter().map(|(name, _)| Slot::Json(name.clone()))).collect();
     let requirements = compiler.requirements();
     match sign {
         Some(sign) if compiler.errors.is_empty() => Ok(Hmac {
@@ -102,6 +109,8 @@ fn compile_with(spec: HmacSpec, lists: Lists) -> Result<Hmac, Mistakes> {
             sign,
             set,
             set_query,
+            set_form,
+            set_json,
         }),
         _ => Err(compiler.errors),
     }
@@ -154,9 +163,9 @@ impl Compiler {
         compiled.flatten().collect()
     }
 
-    fn check_names(&mut self, set: &[(HeaderName, String)], set_query: &[(String, String)]) {
+    fn check_names(&mut self, spec: &HmacSpec) {
         let mut seen = HashSet::new();
-        for (name, _) in set {
+        for (name, _) in &spec.set {
             if NEVER_SET.contains(name) {
                 self.whole(Place::Set(name.to_string()), format!("a credential cannot set the header {name}"), None);
             }
@@ -164,23 +173,34 @@ impl Compiler {
                 self.whole(Place::Set(name.to_string()), format!("the header {name} is set twice"), None);
             }
         }
-        let mut seen = HashSet::new();
-        for (name, _) in set_query {
-            if name.is_empty() {
-                self.whole(Place::SetQuery(name.clone()), "a query parameter needs a name".to_owned(), None);
+        let parameters: [(&[(String, String)], fn(String) -> Place, &str); 3] = [
+            (&spec.set_query, Place::SetQuery, "query parameter"),
+            (&spec.set_form, Place::SetForm, "form field"),
+            (&spec.set_json, Place::SetJson, "JSON member"),
+        ];
+        for (list, place, what) in parameters {
+            let mut seen = HashSet::new();
+            for (name, _) in list {
+                if name.is_empty() {
+                    self.whole(place(name.clone()), format!("a {what} needs a name"), None);
+                }
+                if !seen.insert(name.as_str()) {
+                    self.whole(place(name.clone()), format!("the {what} {name} is set twice"), None);
+                }
             }
-            if !seen.insert(name.as_str()) {
-                self.whole(Place::SetQuery(name.clone()), format!("the query parameter {name} is set twice"), None);
-            }
+        }
+        if let ([_, ..], [(name, _), ..]) = (&*spec.set_form, &*spec.set_json) {
+            let message = "set_form and set_json are both there, and a body is a form or JSON".to_owned();
+            self.whole(Place::SetJson(name.clone()), message, Some("write two credentials and two routes".to_owned()));
         }
     }
 
     /// Asked only when nothing else is wrong: a template with a mistake may be the one that has it.
-    fn check_signature(&mut self, set: &[(HeaderName, Template)], set_query: &[(String, Template)]) {
-        let mut results = set.iter().map(|(_, t)| t).chain(set_query.iter().map(|(_, t)| t));
-        if self.errors.is_empty() && !results.any(Template::reads_signature) {
+    fn check_signature(&mut self, results: &[(Place, &Template)]) {
+        if self.errors.is_empty() && !results.iter().any(|(_, template)| template.reads_signature()) {
             let hint = "write set = { \"X-Signature\" = \"{signature}\" }";
-            let message = "the signature goes nowhere: neither set nor set_query has {signature}";
+            let message =
+                "the signature goes nowhere: no template of set, set_query, set_form or set_json has {signature}";
             self.whole(Place::Sign, message.to_owned(), Some(hint.to_owned()));
         }
     }

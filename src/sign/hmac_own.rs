@@ -32,9 +32,10 @@ impl Order {
         values: &[Template],
         others: &[&Template],
         set: &[(HeaderName, Template)],
-        set_query: &[(String, Template)],
+        fields: [(OwnPlace, &Vec<(String, Template)>); 3],
     ) -> Option<Self> {
-        let set_to = || set.iter().map(|(_, t)| t).chain(set_query.iter().map(|(_, t)| t));
+        let set_to =
+            || set.iter().map(|(_, t)| t).chain(fields.iter().flat_map(|(_, list)| list.iter().map(|(_, t)| t)));
         let mut all = values.iter().chain(others.iter().copied()).chain(set_to());
         if !all.any(Template::reads_lists) {
             return None;
@@ -49,8 +50,10 @@ impl Order {
             !template.reads_signature() && !template.reads_lists() && !late_value
         };
         let headers = set.iter().enumerate().filter(|(_, (_, t))| is_early(t)).map(|(at, _)| (OwnPlace::Header, at));
-        let query = set_query.iter().enumerate().filter(|(_, (_, t))| is_early(t)).map(|(at, _)| (OwnPlace::Query, at));
-        let own = headers.chain(query).collect();
+        let fields =
+            fields.iter().flat_map(|(place, list)| list.iter().enumerate().map(|(at, (_, t))| (*place, at, t)));
+        let fields = fields.filter(|(_, _, template)| is_early(template)).map(|(place, at, _)| (place, at));
+        let own = headers.chain(fields).collect();
         Some(Self { own, values: when.into() })
     }
 
@@ -66,10 +69,16 @@ impl Order {
 
     fn early<'h>(&'h self, hmac: &'h Hmac) -> impl Iterator<Item = (OwnPlace, &'h str, &'h Template)> {
         self.own.iter().filter_map(|&(place, index)| {
-            let (name, template) = match place {
-                OwnPlace::Header => hmac.set.get(index).map(|(name, template)| (name.as_str(), template)),
-                OwnPlace::Query => hmac.set_query.get(index).map(|(name, template)| (&**name, template)),
-            }?;
+            let list = match place {
+                OwnPlace::Header => {
+                    let (name, template) = hmac.set.get(index)?;
+                    return Some((place, name.as_str(), template));
+                }
+                OwnPlace::Query => &hmac.set_query,
+                OwnPlace::Form => &hmac.set_form,
+                OwnPlace::Json => &hmac.set_json,
+            };
+            let (name, template) = list.get(index).map(|(name, template)| (&**name, template))?;
             Some((place, name, template))
         })
     }

@@ -8,9 +8,11 @@
 pub mod api_key;
 pub mod basic;
 pub mod bearer;
+pub mod body;
 pub mod hmac;
 mod hmac_compile;
 mod hmac_own;
+mod json_object;
 pub mod key;
 mod keyed;
 pub mod material;
@@ -29,6 +31,7 @@ use zeroize::Zeroize as _;
 
 use crate::clock::{Sequence, Timestamp};
 use crate::secret::name::NamePattern;
+use body::{BodyChange, BodyProblem, Holds};
 use material::{Kind, Material};
 
 /// The request as it will leave, as far as signatures cover it.
@@ -46,7 +49,7 @@ pub struct Signable<'a> {
     pub query: Option<&'a str>,
     /// The headers that leave, after hop-by-hop and slots were removed.
     pub headers: &'a HeaderMap,
-    /// The whole body when [`Signer::needs_body`], else `None`.
+    /// The whole body where it is held ([`Signer::holds`]), without what stood in slots; else `None`.
     pub body: Option<&'a [u8]>,
 }
 
@@ -78,6 +81,8 @@ pub struct Injection {
     pub query: Vec<String>,
     /// Cookies to add, `name=value`.
     pub cookies: Vec<String>,
+    /// What goes into the body; boxed, since most signers leave it alone.
+    pub body: Option<Box<BodyChange>>,
 }
 
 impl Injection {
@@ -120,7 +125,12 @@ pub enum Slot {
     Query(String),
     /// The cookie of this name.
     Cookie(String),
+    /// Every field of a form body with this decoded name.
+    Form(String),
+    /// The member of this name of a JSON body's outermost object.
+    Json(String),
 }
+
 /// One credential's scheme with its parameters, built when the configuration loads. A closed set.
 #[derive(Debug)]
 pub enum Signer {
@@ -170,6 +180,10 @@ pub enum Place {
     Set(String),
     /// `set_query.NAME`
     SetQuery(String),
+    /// `set_form.NAME`
+    SetForm(String),
+    /// `set_json.NAME`
+    SetJson(String),
 }
 
 /// What a signature covers, to refuse a later credential that would change it.
@@ -193,6 +207,9 @@ pub enum SignError {
     /// The result cannot stand in a header.
     #[error("the text for header {0} would have a byte that no header may have")]
     NotAHeader(String),
+    /// A field has no place in this body.
+    #[error(transparent)]
+    Body(#[from] BodyProblem),
     /// A private key did not sign: no randomness, or its numbers do not belong together.
     #[error("the private key did not sign")]
     Key,
@@ -240,9 +257,14 @@ impl Signer {
         }
     }
 
-    /// Whether [`Signable::body`] must hold the whole body.
-    pub fn needs_body(&self) -> bool {
-        self.covers().body
+    /// Whether the whole body must be there: the signature covers it, or a field of it is filled.
+    pub fn holds(&self) -> Holds {
+        if self.covers().body || self.edits_body() { Holds::Always } else { Holds::Never }
+    }
+
+    /// Whether it fills fields of the body.
+    pub fn edits_body(&self) -> bool {
+        self.slots().iter().any(|slot| matches!(slot, Slot::Form(_) | Slot::Json(_)))
     }
 
     /// Whether [`SignContext::random`] is used, so that it must hold fresh random bytes.

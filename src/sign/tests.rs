@@ -65,6 +65,8 @@ fn spec(sign: &str, set: &[(&str, &str)]) -> HmacSpec {
         values: Vec::new(),
         set: set.iter().map(|(name, text)| (name.parse::<HeaderName>().unwrap(), (*text).to_owned())).collect(),
         set_query: Vec::new(),
+        set_form: Vec::new(),
+        set_json: Vec::new(),
     }
 }
 
@@ -272,7 +274,8 @@ fn what_is_covered_is_what_any_template_reads() {
         assert!(covers(text).query, "{text}");
     }
     assert!(covers("{body|sha256|hex}").body);
-    assert!(hmac(spec("{path}", &[("x-s", "{signature}"), ("x-d", "{body|md5|hex}")])).needs_body());
+    let digest = hmac(spec("{path}", &[("x-s", "{signature}"), ("x-d", "{body|md5|hex}")]));
+    assert_eq!(digest.holds(), super::body::Holds::Always);
     for text in ["{form.a}", "{json.a}", "{params(query,form)|pairs('{k}','')}", "{path|if(body)}"] {
         assert!(covers(text).body, "{text}");
     }

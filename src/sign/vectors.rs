@@ -122,6 +122,8 @@ fn signer(table: &Value) -> Result<Signer, String> {
         values: pairs(&table["values"]),
         set: pairs(&table["set"]).into_iter().map(header).collect(),
         set_query: pairs(&table["set_query"]),
+        set_form: pairs(&table["set_form"]),
+        set_json: pairs(&table["set_json"]),
     };
     Hmac::compile(spec).map(|hmac| Signer::Hmac(Box::new(hmac))).map_err(|errors| format!("template: {errors:?}"))
 }

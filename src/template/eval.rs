@@ -62,6 +62,10 @@ pub enum OwnPlace {
     Header,
     /// A parameter of the query.
     Query,
+    /// A field of a form body.
+    Form,
+    /// A member of a JSON body.
+    Json,
 }
 
 /// Two buffers that the results of functions alternate between; wiped, as they may hold secrets.

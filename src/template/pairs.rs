@@ -286,11 +286,13 @@ fn gather<'i>(
             if let Some(body) = body().filter(|_| media::of(request.headers) == Some(Media::Form)) {
                 encoded(body, entries);
             }
+            entries.extend(own(input, OwnPlace::Form).map(|own| own_encoded(own, reader)));
         }
         Origin::Json => {
             if let Some(body) = body().filter(|_| media::of(request.headers) == Some(Media::Json)) {
                 members(body, entries)?;
             }
+            entries.extend(own(input, OwnPlace::Json).map(|own| own_member(own, reader)));
         }
         Origin::Headers(names) => headers(names, input, reader, entries),
     }
@@ -328,7 +330,7 @@ fn own<'i>(input: &Input<'i>, place: OwnPlace) -> impl Iterator<Item = &'i Own> 
     input.own.iter().filter(move |own| own.place == place)
 }
 
-/// A parameter of the query that this credential sets, as it will leave.
+/// A parameter of the query or field of a form that this credential sets, as it will leave.
 fn own_encoded(own: &Own, reader: Reader) -> Entry<'_> {
     let mut entry = own_entry(own, reader);
     let encode = |text: &[u8]| {
@@ -339,6 +341,18 @@ fn own_encoded(own: &Own, reader: Reader) -> Entry<'_> {
     entry.raw_name = encode(&entry.name);
     if entry.kind != EntryKind::Mask {
         entry.raw_value = Some(encode(&entry.value));
+    }
+    entry
+}
+
+/// A member of the JSON body that this credential sets, as it will leave.
+fn own_member(own: &Own, reader: Reader) -> Entry<'_> {
+    let mut entry = own_entry(own, reader);
+    if entry.kind != EntryKind::Mask {
+        let mut text = vec![b'"'];
+        encode::json(&entry.value, &mut text);
+        text.push(b'"');
+        entry.raw_value = Some(Cow::Owned(text));
     }
     entry
 }

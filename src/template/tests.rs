@@ -20,7 +20,7 @@ pub(super) fn evaluate(text: &str) -> Result<Vec<u8>, SignError> {
         false => ("application/json", b"{\"total\":1}"),
     };
     let mut secrets = Secrets::default();
-    let template = Template::parse(text, SIGNED, &mut secrets).map_err(|errors| panic!("{text}: {errors:?}"));
+    let template = Template::parse(text, SIGNED, &mut secrets).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
     let secret = SecretBytes::new(b"s3cret".to_vec());
     let keys: Vec<Material> = secrets.list().iter().map(|(_, kind)| kind.load(&secret).unwrap()).collect();
     let mut headers = HeaderMap::new();
@@ -55,7 +55,7 @@ pub(super) fn evaluate(text: &str) -> Result<Vec<u8>, SignError> {
         signature: Some("SIG"),
     };
     let mut out = Vec::new();
-    template?.write(&input, &mut out)?;
+    template.write(&input, &mut out)?;
     Ok(out)
 }
 
@@ -140,7 +140,7 @@ fn mistakes_are_told_with_place_and_hint() {
             "{signature}",
             1..10,
             "there is no signature yet when this is evaluated",
-            Some("use it in set or set_query, which are made after signing"),
+            Some("use it in set, set_query, set_form or set_json, which are made after signing"),
         ),
         (
             "{value.x}",

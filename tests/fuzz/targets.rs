@@ -31,6 +31,8 @@ fn spec(sign: &str, set: &str) -> Option<HmacSpec> {
             (HeaderName::from_static("x-sign"), "{signature}".to_owned()),
         ],
         set_query: vec![("app".to_owned(), "a b".to_owned())],
+        set_form: Vec::new(),
+        set_json: Vec::new(),
     })
 }
 
