@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import time
 import types
@@ -223,6 +224,25 @@ def azurite(bench):
     bench.report.check("azurite lists, with a parameter in capitals", status == 200 and b"<Name>a b+c" in answer, (status, answer[:300]))
     status, _, _ = ask("PUT", "/con2?restype=container", b"")
     bench.report.equal("azurite refuses another key", status, 403)
+    replayed(bench, proxy, host, port)
+
+
+def replayed(bench, proxy, host, port):
+    """What `explain` prints, sent by curl straight to Azurite; its text, signed by OpenSSL, has the signature that it prints."""
+    target = "/con1?restype=container&comp=list&prefix=a%20b"
+    done = bench.command("explain", "GET", f"http://{host}{target}", "-H", "x-ms-version: 2024-11-04", "--format", "json",
+                         "-c", proxy.folder / "proxy.toml")
+    if not bench.report.check("explain shows an Azure request", done.returncode == 0, done.stdout + done.stderr):
+        return
+    shown = json.loads(done.stdout)
+    headers = [part for name, value in shown["headers"] for part in ("-H", f"{name}: {value}")]
+    sent = subprocess.run(["curl", "-s", "-o", bench.folder / "listed", "-w", "%{http_code}", "-X", shown["method"], *headers,
+                           f"http://127.0.0.1:{port}{shown['target']}"], capture_output=True, text=True, timeout=30)
+    bench.report.equal("curl with explain's headers is accepted by azurite", sent.stdout, "200")
+    tag = subprocess.run(["openssl", "dgst", "-sha256", "-mac", "HMAC", "-macopt", f"hexkey:{base64.b64decode(KEY).hex()}", "-binary"],
+                         input=shown["canonical"][0]["text"].encode(), capture_output=True, check=True).stdout
+    printed = dict(shown["headers"])["authorization"]
+    bench.report.equal("explain's text has explain's signature by OpenSSL", printed, f"SharedKey {ACCOUNT}:{base64.b64encode(tag).decode()}")
 
 
 def checks(bench):
