@@ -1,10 +1,9 @@
 //! `explain`: what would leave for a request, shown without sending it and without showing a secret.
 //!
-//! `asked` makes the request that a worker would send, `masked` signs it for people. Matching, preparation,
-//! stripping and signing are the request path's own.
+//! `asked` makes the request that a worker would send. Matching, preparation, stripping and signing are the request
+//! path's own (`proxy::shown` signs for people).
 
 mod asked;
-mod masked;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use crate::observe::Outcome;
 use crate::proxy::failure::Failure;
 use crate::proxy::names::Names;
 use crate::proxy::ready::{Ready, prepare};
+use crate::proxy::shown::{self, Canonical};
 use crate::proxy::tokens::Obtained;
 use crate::proxy::{inbound, matching, tenant};
 use crate::refresh::Token;
@@ -44,14 +44,6 @@ struct Explained {
     target: String,
     headers: Vec<(String, String)>,
     canonical: Vec<Canonical>,
-}
-
-/// What one credential would sign.
-#[derive(Debug, Serialize)]
-struct Canonical {
-    credential: String,
-    text: String,
-    string_to_sign: String,
 }
 
 /// Explains one request; what the proxy would refuse is an error in the proxy's own words.
@@ -177,7 +169,8 @@ fn sign(
         captures: &captures,
     };
     let covered = snapshot.plan.routes[ready.index].needs_body.then_some(&*body);
-    let signed = masked::sign(snapshot, ready, draft, covered, &context)
+    let values: Vec<&Arc<Value>> = ready.instances.iter().filter_map(|one| one.current.as_ref()).collect();
+    let signed = shown::sign(snapshot, ready, &values, (draft.clone(), draft), Vec::new(), covered, &context)
         .map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))?;
     let credentials = ready.route.credentials.iter().map(|&index| snapshot.credentials[index].name.clone());
     Ok(Explained {

@@ -25,7 +25,7 @@ use super::tally::Tally;
 use super::tokens;
 use super::upgrade::Handshake;
 use super::{browser, callers, hop, inbound, tenant};
-use crate::config::model::TenantSource;
+use crate::config::model::{RouteClock, TenantSource};
 use crate::observe::Outcome;
 use crate::sign::seal::Draft;
 use crate::upstream::again::Again;
@@ -229,6 +229,9 @@ fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u
     let now = proxy.clock.now();
     let may_fall_back =
         !ready.tokens.is_empty() || ready.instances.iter().any(|instance| instance.fallback(now).is_some());
+    // The upstream may refuse the time of a signature, and is then followed.
+    let plan = &live.snapshot.plan.routes[ready.index];
+    let may_fall_back = may_fall_back || (plan.needs_request && ready.route.clock == RouteClock::Follow);
     Ok(if may_fall_back { proxy.buffered.take(length as usize) } else { None })
 }
 
