@@ -9,7 +9,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use countersign::clock::Timestamp;
+use countersign::clock::{Sequence, Timestamp};
 use countersign::proxy::hop::{clean_answer, clean_request};
 use countersign::proxy::names::Names;
 use countersign::route::host::HostPattern;
@@ -19,13 +19,13 @@ use countersign::secret::value::SecretBytes;
 use countersign::sign::api_key::ApiKey;
 use countersign::sign::basic::{Basic, PublicValue};
 use countersign::sign::bearer::Bearer;
-use countersign::sign::hmac::{Hmac, HmacSpec, SignatureEncoding};
+use countersign::sign::hmac::{Hmac, HmacSpec, KeySpec, SignatureEncoding};
 use countersign::sign::http_signature::{Algorithm, DigestHash, HttpSignature, Parameter, Profile, Spec};
 use countersign::sign::material::{HashAlgorithm, KeyEncoding, Kind, Material};
 use countersign::sign::seal::{Draft, Kept, Step, Twins};
 use countersign::sign::target::Host;
 use countersign::sign::{SignContext, Signable, Signer, Slot};
-use countersign::template::{Input, Position, Scope, Secrets, Template};
+use countersign::template::{Input, Lists, Position, Scope, Secrets, Template};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 type Failure = Box<dyn Error>;
@@ -38,6 +38,9 @@ const CONTEXT: SignContext<'static> = SignContext {
     fixed_nonce: None,
     tenant: None,
     captures: &[],
+    sequence: Sequence { millis: 0, micros: 0, nanos: 0 },
+    access_token: None,
+    turn: None,
 };
 
 /// What a worker's HTTP library sends, more or less.
@@ -100,8 +103,7 @@ fn signs(signer: Signer, body: Option<Vec<u8>>) -> Result<Case, Failure> {
 
 fn hmac(sign: &str) -> Result<Signer, Failure> {
     let spec = HmacSpec {
-        secret: pattern()?,
-        key_encoding: KeyEncoding::Text,
+        key: KeySpec::Secret(pattern()?, KeyEncoding::Text),
         algorithm: HashAlgorithm::Sha256,
         encoding: SignatureEncoding::Hex,
         sign: sign.to_owned(),
@@ -111,6 +113,8 @@ fn hmac(sign: &str) -> Result<Signer, Failure> {
             (HeaderName::from_static("x-signature"), "{signature}".to_owned()),
         ],
         set_query: Vec::new(),
+        set_form: Vec::new(),
+        set_json: Vec::new(),
     };
     Ok(Signer::Hmac(Box::new(Hmac::compile(spec).map_err(|mistakes| format!("{mistakes:?}"))?)))
 }
@@ -136,12 +140,20 @@ fn http_signature(algorithm: Algorithm) -> Result<Case, Failure> {
 }
 
 fn template(text: &str) -> Result<Case, Failure> {
-    let scope = Scope { position: Position::Signed, values: &[] };
+    let scope = Scope { position: Position::Signed, values: &[], lists: Lists::Plain };
     let made = Template::parse(text, scope, &mut Secrets::default()).map_err(|mistakes| format!("{mistakes:?}"))?;
     let (headers, body) = (headers(&[HEADERS]), vec![b'a'; 1024]);
     Ok(Box::new(move || {
         let request = signable(&headers, Some(&body));
-        let input = Input { request: &request, context: &CONTEXT, keys: &[], values: &[], shown: &[], signature: None };
+        let input = Input {
+            request: &request,
+            context: &CONTEXT,
+            keys: &[],
+            values: &[],
+            shown: &[],
+            own: &[],
+            signature: None,
+        };
         let mut out = Vec::with_capacity(512);
         black_box(&made).write(&input, &mut out)?;
         black_box(out);
@@ -218,6 +230,14 @@ const CASES: &[(&str, Builder)] = &[
     ("sign/hmac, no body", || signs(hmac("{timestamp}\n{method}\n{target}")?, None)),
     ("sign/hmac, 1 KiB body", || {
         signs(hmac("{timestamp}\n{method}\n{target}\n{body|sha256|hex}")?, Some(vec![b'a'; 1024]))
+    }),
+    ("sign/hmac over 1 KiB of body", || signs(hmac("{body}")?, Some(vec![b'a'; 1024]))),
+    ("sign/hmac, 8 sorted parameters", || {
+        let list = "{path}{params(query,json)|without(sign)|sorted|pairs('{k}{v}','')}";
+        signs(hmac(list)?, Some(br#"{"order_id":1,"name":"a b","Z":9,"c":"x","empty":"","z":[1]}"#.to_vec()))
+    }),
+    ("sign/hmac, canonical headers", || {
+        signs(hmac("{headers('host','x-*')|merged(',')|pairs('{k}:{v}\\n','')}")?, None)
     }),
     ("sign/RFC 9421 by HMAC, 1 KiB body", || http_signature(Algorithm::HmacSha256)),
     ("sign/RFC 9421 by Ed25519, 1 KiB body", || http_signature(Algorithm::Ed25519)),

@@ -4,6 +4,7 @@
 //! `explain --at` can say what time it is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Seconds and nanoseconds since 1970-01-01T00:00:00Z, without leap seconds.
@@ -64,6 +65,44 @@ impl Timestamp {
     }
 }
 
+/// Numbers that are greater than those of every attempt before, in three units: for nonces that must grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sequence {
+    /// About the milliseconds since 1970.
+    pub millis: u64,
+    /// About the microseconds since 1970.
+    pub micros: u64,
+    /// About the nanoseconds since 1970.
+    pub nanos: u64,
+}
+
+/// Hands out [`Sequence`]s: each number is the clock's, or one more than the last where the clock has not moved on or
+/// has been set back. There is one for the whole process, so that a new configuration, or two credentials with
+/// one key, never begin anew.
+#[derive(Debug, Default)]
+pub struct Sequences {
+    millis: AtomicU64,
+    micros: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Sequences {
+    /// The next numbers.
+    pub fn next(&self, now: Timestamp) -> Sequence {
+        let next = |last: &AtomicU64, unit: i128| {
+            let now = u64::try_from(now.total_nanos() / unit).unwrap_or(0);
+            let grown = |last: u64| Some(now.max(last.saturating_add(1)));
+            let last = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).unwrap_or_else(|last| last);
+            now.max(last.saturating_add(1))
+        };
+        Sequence {
+            millis: next(&self.millis, 1_000_000),
+            micros: next(&self.micros, 1_000),
+            nanos: next(&self.nanos, 1),
+        }
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
@@ -105,3 +144,19 @@ impl Clock for FixedClock {
 
 /// A clock that several tasks share.
 pub type SharedClock = Arc<dyn Clock>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_grows_whatever_the_clock_does() {
+        let sequences = Sequences::default();
+        let at = |seconds| sequences.next(Timestamp::from_seconds(seconds));
+        assert_eq!(at(100), Sequence { millis: 100_000, micros: 100_000_000, nanos: 100_000_000_000 });
+        assert_eq!(at(100), Sequence { millis: 100_001, micros: 100_000_001, nanos: 100_000_000_001 });
+        assert_eq!(at(50).millis, 100_002);
+        assert_eq!(at(-1).millis, 100_003);
+        assert_eq!(at(200).millis, 200_000);
+    }
+}

@@ -218,6 +218,9 @@ pub struct ExplainArgs {
     /// The nonce to sign with [default: random]
     #[arg(long, value_name = "NONCE")]
     pub nonce: Option<String>,
+    /// What the upstream asks of `digest`, as in its WWW-Authenticate; may be repeated
+    #[arg(long, value_name = "CHALLENGE")]
+    pub challenge: Vec<HeaderValue>,
 }
 
 impl Args {

@@ -9,12 +9,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::args::{ExplainArgs, Format, Global};
 use super::exit::{Ended, Exit};
 use super::{source, terminal};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, Sequences, SystemClock};
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
 use crate::proxy::failure::Failure;
@@ -25,6 +26,8 @@ use crate::proxy::tokens::Obtained;
 use crate::proxy::{inbound, matching, tenant};
 use crate::refresh::Token;
 use crate::secret::value::SecretBytes;
+use crate::sign::body::Holds;
+use crate::sign::digest::{Challenge, Turn};
 use crate::sign::material::Material;
 use crate::sign::{SignContext, Signer};
 use crate::snapshot::Snapshot;
@@ -44,6 +47,9 @@ struct Explained {
     target: String,
     headers: Vec<(String, String)>,
     canonical: Vec<Canonical>,
+    /// Where credentials change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
 }
 
 /// Explains one request; what the proxy would refuse is an error in the proxy's own words.
@@ -76,6 +82,7 @@ type Answered = Result<Explained, (Failure, Option<String>)>;
 
 fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Result<Answered> {
     let plan = &snapshot.plan;
+    let turn = turn(&args.challenge)?;
     let Asked { mut parts, entry, body } = asked;
     let inbound = match inbound::read(&parts, &plan.config.limits) {
         Ok(inbound) => inbound,
@@ -107,7 +114,7 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
         let place = if matches!(route.tenant, Some(TenantSource::Capture(_))) { "host" } else { "request" };
         return Err(Ended::new(Exit::Bad, format!("the tenant of this {place} is {found}, not {tenant}")).into());
     }
-    Ok(sign(snapshot, &ready, parts, names, body, args).map_err(refused))
+    Ok(sign(snapshot, &ready, (parts, names, body), turn.as_ref(), args).map_err(refused))
 }
 
 /// What stands for the tokens of a route: `explain` opens no store and shows their names in their places.
@@ -123,6 +130,27 @@ fn tokens(snapshot: &Snapshot, route: usize) -> Vec<Obtained> {
         Some(Obtained { credential, token: Arc::new(Token::shown(instance, signer)) })
     });
     named.collect()
+}
+
+/// `--challenge` stands for what the upstream would answer first.
+fn turn(lines: &[http::HeaderValue]) -> anyhow::Result<Option<Turn>> {
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let mut headers = http::HeaderMap::new();
+    for line in lines {
+        headers.append(http::header::WWW_AUTHENTICATE, line.clone());
+    }
+    let Some(challenge) = Challenge::strongest(&headers) else {
+        let why = "--challenge is no Digest challenge that can be answered";
+        let hint =
+            "write it as the upstream's WWW-Authenticate has it: 'Digest realm=\"..\", nonce=\"..\", qop=\"auth\"'";
+        return Err(Ended::new(Exit::Bad, why).with_hint(hint).into());
+    };
+    let mut session = [0; 16];
+    let random = crate::proxy::random().map_err(|failure| Ended::new(Exit::Passing, failure.detail))?;
+    session.copy_from_slice(&random[..16]);
+    Ok(Some(Turn::first(challenge, session)))
 }
 
 /// `--tenant` stands for what the worker would send.
@@ -153,22 +181,32 @@ fn name_tenant(route: &Route, tenant: &str, parts: &mut http::request::Parts) ->
 fn sign(
     snapshot: &Snapshot,
     ready: &Ready<'_>,
-    parts: http::request::Parts,
-    names: Names,
-    body: Vec<u8>,
+    (parts, names, body): (http::request::Parts, Names, Vec<u8>),
+    turn: Option<&Turn>,
     args: &ExplainArgs,
 ) -> Result<Explained, Failure> {
     check_body(snapshot, ready, &body)?;
-    let draft = ready.draft(parts, names, ready.upstream_host()?)?;
+    let mut draft = ready.draft(parts, names, ready.upstream_host()?)?;
     let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let now = args.at.unwrap_or_else(|| SystemClock.now());
     let context = SignContext {
-        now: args.at.unwrap_or_else(|| SystemClock.now()),
+        now,
         random: crate::proxy::random()?,
         fixed_nonce: args.nonce.as_deref(),
         tenant: ready.tenant.as_deref(),
         captures: &captures,
+        sequence: Sequences::default().next(now),
+        access_token: None,
+        turn,
     };
-    let covered = snapshot.plan.routes[ready.index].needs_body.then_some(&*body);
+    let route = &snapshot.plan.routes[ready.index];
+    let mut body = Bytes::from(body);
+    if route.edits_body
+        && let Some(stripped) = ready.strip_body(&mut draft, &body)?
+    {
+        body = stripped;
+    }
+    let covered = (route.holds != Holds::Never).then_some(&*body);
     let values: Vec<&Arc<Value>> = ready.instances.iter().filter_map(|one| one.current.as_ref()).collect();
     let signed = shown::sign(snapshot, ready, &values, (draft.clone(), draft), Vec::new(), covered, &context)
         .map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))?;
@@ -182,6 +220,7 @@ fn sign(
         headers: signed.headers(),
         target: signed.shown.target.as_str().to_owned(),
         canonical: signed.canonical,
+        body: signed.body,
     })
 }
 
@@ -195,7 +234,7 @@ fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, body: &[u8]) -> Result<(),
             format!("the request body has {length} bytes (limits.request_body)"),
         ));
     }
-    if snapshot.plan.routes[ready.index].needs_body && length > limits.signed_body {
+    if snapshot.plan.routes[ready.index].holds == Holds::Always && length > limits.signed_body {
         let why = format!("the request body has {length} bytes, at most {} (limits.signed_body)", limits.signed_body);
         return Err(Failure::new(Outcome::BodyTooLargeToSign, why));
     }
@@ -220,6 +259,9 @@ impl Explained {
         let _ = writeln!(out, "\n{} {} HTTP/1.1", self.method, terminal::harmless(&self.target));
         for (name, value) in &self.headers {
             let _ = writeln!(out, "{name}: {}", terminal::harmless(value));
+        }
+        if let Some(body) = &self.body {
+            let _ = writeln!(out, "\n{}", terminal::harmless(body));
         }
         for canonical in &self.canonical {
             let _ = writeln!(out, "\n{} signs this text:", canonical.credential);

@@ -13,7 +13,8 @@ use super::fields::Mistakes;
 use super::model::{Admin, Credential, Listen, Route, Span, Spanned, Trust};
 use super::route::Declared;
 use crate::secret::name::NamePattern;
-use crate::sign::Slot;
+use crate::sign::body::BodyKind;
+use crate::sign::{Signer, Slot};
 
 const TENANT_HINT: &str =
     "add tenant = \"{NAME}\" (a capture of the host) or tenant = { header = \"Countersign-Tenant\" } to the route";
@@ -107,23 +108,60 @@ pub(super) fn together(routes: &[Declared], credentials: &[credential::Declared]
     for declared in routes {
         let Some(route) = &declared.made else { continue };
         let mut filled: HashMap<Slot, &str> = HashMap::new();
-        let mut covering: Option<&str> = None;
-        let mut signed: HashMap<Slot, &str> = HashMap::new();
+        let mut covering = Covering::default();
+        let mut tokens = Tokens::None;
         for (index, span) in route.credentials.iter().zip(&declared.credential_spans) {
             let Some(found) = credentials.get(*index) else { continue };
             let Some(credential) = &found.made else { continue };
             holes(route, found, mistakes);
             variables(route, credential, mistakes);
+            token(credential, &mut tokens, span, mistakes);
             if route.credentials.len() == 1 {
                 break; // nothing that it could get in the way of
             }
-            slots(credential, &mut filled, (covering, &signed), span, mistakes);
-            let covered = credential.signer.covered_headers().into_iter();
-            signed.extend(covered.map(|name| (plain(&Slot::Header(name.clone())).0, credential.name.as_str())));
-            if credential.signer.covers().query {
-                covering = covering.or(Some(&credential.name));
+            slots(credential, &mut filled, &covering, span, mistakes);
+            let covers = credential.signer.covers();
+            covering.query = covering.query.or(covers.query.then_some(&credential.name));
+            covering.body = covering.body.or(covers.body.then_some(&credential.name));
+            for name in credential.signer.covered_headers() {
+                covering.headers.entry(plain(&Slot::Header(name.clone())).0).or_insert(&credential.name);
+            }
+            for slot in credential.signer.slots() {
+                let kind = BodyKind::of(slot).map(|kind| (kind, credential.name.as_str()));
+                covering.kind = covering.kind.or(kind);
             }
         }
+    }
+}
+
+/// What earlier credentials of a route do that a later one must not undo: the first of each.
+#[derive(Default)]
+struct Covering<'c> {
+    /// Signs the query.
+    query: Option<&'c str>,
+    /// Signs the body.
+    body: Option<&'c str>,
+    /// Fills a field of the body.
+    kind: Option<(BodyKind, &'c str)>,
+    /// Signs these headers.
+    headers: HashMap<Slot, &'c str>,
+}
+
+/// Whether a credential before has tokens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    None,
+    Some,
+}
+
+/// `{access_token}` is the token of a credential that stands before the one that uses it.
+fn token(credential: &Credential, before: &mut Tokens, span: &Span, mistakes: &Mistakes) {
+    if matches!(*credential.signer, Signer::Token(_)) {
+        *before = Tokens::Some;
+    } else if credential.signer.needs_token() && *before == Tokens::None {
+        let name = &credential.name;
+        let message = format!("credential `{name}` uses {{access_token}}, but no credential before it has tokens");
+        mistakes.hinted(span.clone(), message, format!("list an `oauth2` credential before \"{name}\""));
     }
 }
 
@@ -176,7 +214,7 @@ fn variables(route: &Route, credential: &Credential, mistakes: &Mistakes) {
 fn slots<'c>(
     credential: &'c Credential,
     filled: &mut HashMap<Slot, &'c str>,
-    (covering, signed): (Option<&str>, &HashMap<Slot, &str>),
+    covering: &Covering<'_>,
     span: &Span,
     mistakes: &Mistakes,
 ) {
@@ -189,14 +227,33 @@ fn slots<'c>(
         if let Some(other) = filled.get(&slot) {
             let message = format!("credentials `{other}` and `{}` both write {shown}", credential.name);
             mistakes.hinted(span.clone(), message, "keep one of them in this route");
-        } else if let (Slot::Query(_), Some(signer)) = (&slot, covering) {
-            let message = format!("credential `{}` changes the query after `{signer}` has signed it", credential.name);
+        } else if let Some((part, signer)) = changed(&slot, covering) {
+            let message = format!("credential `{}` changes the {part} after `{signer}` has signed it", credential.name);
             mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
-        } else if let Some(signer) = signed.get(&slot) {
+        } else if let (Some(kind), Some((other_kind, other))) = (BodyKind::of(&slot), covering.kind)
+            && kind != other_kind
+        {
+            let message = format!(
+                "credential `{}` fills {} and `{other}` fills {}, and a request has one body",
+                credential.name,
+                kind.words(),
+                other_kind.words()
+            );
+            mistakes.hinted(span.clone(), message, "give each a route of its own");
+        } else if let Some(signer) = covering.headers.get(&slot) {
             let message = format!("credential `{}` writes {shown} after `{signer}` has signed it", credential.name);
             mistakes.hinted(span.clone(), message, format!("list \"{}\" before \"{signer}\"", credential.name));
         }
         filled.insert(slot, &credential.name);
+    }
+}
+
+/// What a slot changes that an earlier credential has signed, and which credential that is.
+fn changed<'c>(slot: &Slot, covering: &Covering<'c>) -> Option<(&'static str, &'c str)> {
+    match slot {
+        Slot::Query(_) => Some("query").zip(covering.query),
+        Slot::Form(_) | Slot::Json(_) => Some("body").zip(covering.body),
+        Slot::Header(_) | Slot::Cookie(_) => None,
     }
 }
 
@@ -210,6 +267,8 @@ fn plain(slot: &Slot) -> (Slot, String) {
         }
         Slot::Query(name) => (slot.clone(), format!("the query parameter `{name}`")),
         Slot::Cookie(name) => (slot.clone(), format!("the cookie `{name}`")),
+        Slot::Form(name) => (slot.clone(), format!("the form field `{name}`")),
+        Slot::Json(name) => (slot.clone(), format!("the JSON member `{name}`")),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::secret::name::NamePattern;
 use crate::sign::api_key::ApiKey;
 use crate::sign::basic::{Basic, PublicValue};
 use crate::sign::bearer::Bearer;
+use crate::sign::digest::Digest;
 use crate::sign::{Place, Signer, Slot};
 
 /// A `[credential.NAME]` table; `made` is `None` when it has mistakes.
@@ -179,16 +180,23 @@ fn signer(scheme: &str, fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, 
             Some((Signer::Bearer(Bearer::new(secret.value)), Places::from([(Place::Secret, secret.span)])))
         }
         "basic" => basic(fields),
+        "digest" => {
+            let (username, password, places) = account(fields)?;
+            Some((Signer::Digest(Box::new(Digest::new(username, password))), places))
+        }
         "http_signature" => http_signature(fields),
         _ => hmac(fields, text),
     }
 }
 
+/// The keys that say where something is put.
+pub(super) const PLACES: [&str; 5] = ["header", "query", "cookie", "form", "json"];
+
 fn api_key(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     let mistakes = fields.mistakes();
     let secret = fields.secret("secret");
     let mut slots: Vec<(&str, Spanned<&str>)> = Vec::new();
-    for place in ["header", "query", "cookie"] {
+    for place in PLACES {
         slots.extend(fields.text(place).map(|text| (place, text)));
     }
     slots.sort_by_key(|(_, text)| text.span.start);
@@ -199,7 +207,7 @@ fn api_key(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     }
     let prefix = fields.text_or_default("prefix");
     let Some((place, text)) = slots.pop() else {
-        if ["header", "query", "cookie"].iter().all(|place| fields.value(place).is_none()) {
+        if PLACES.iter().all(|place| fields.value(place).is_none()) {
             mistakes.hinted(
                 fields.span(),
                 "`api_key` does not say where the key goes",
@@ -241,17 +249,20 @@ pub(super) fn slot(place: &str, text: &Spanned<&str>, mistakes: &Mistakes) -> Op
             mistakes.hinted(text.span.clone(), message, "use letters, digits, \"-\" and \"_\"");
             None
         }
-        _ => query_name(text, mistakes).map(Slot::Query),
+        "form" => field_name(text, "form field", mistakes).map(Slot::Form),
+        "json" => field_name(text, "member of a JSON body", mistakes).map(Slot::Json),
+        _ => field_name(text, "query parameter", mistakes).map(Slot::Query),
     }
 }
 
-pub(super) fn query_name(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
+/// The decoded name of a `what`.
+pub(super) fn field_name(text: &Spanned<&str>, what: &str, mistakes: &Mistakes) -> Option<String> {
     if !text.value.is_empty() && !text.value.chars().any(char::is_control) {
         return Some(text.value.to_owned());
     }
     mistakes.hinted(
         text.span.clone(),
-        "the name of a query parameter is empty or has a control character",
+        format!("the name of a {what} is empty or has a control character"),
         "write its decoded name, such as \"api_key\"",
     );
     None
@@ -293,6 +304,12 @@ pub(super) fn header(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Header
 }
 
 fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
+    let (username, password, places) = account(fields)?;
+    Some((Signer::Basic(Box::new(Basic::new(username, password))), places))
+}
+
+/// `username` and `password`, of Basic and of Digest.
+fn account(fields: &Fields<'_, '_>) -> Option<(PublicValue, NamePattern, Places)> {
     let mistakes = fields.mistakes();
     let mut places = Places::new();
     let username = match fields.value("username").map(|value| (value, value.get_ref())) {
@@ -302,7 +319,7 @@ fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
             if bad {
                 mistakes.hinted(
                     value.span(),
-                    "`username` has a \":\" or a control character, which RFC 7617 forbids",
+                    "`username` has a \":\" or a control character, which no user name can have",
                     "write the user name alone; the password is a secret of its own",
                 );
             }
@@ -316,7 +333,7 @@ fn basic(fields: &Fields<'_, '_>) -> Option<(Signer, Places)> {
     };
     let password = fields.secret_only("password")?;
     places.insert(Place::Password, password.span);
-    Some((Signer::Basic(Box::new(Basic::new(username?, password.value))), places))
+    Some((username?, password.value, places))
 }
 
 /// The `username` and `password` of a table that is no credential by itself, where it has them.

@@ -4,15 +4,17 @@
 use http::HeaderName;
 use toml::de::DeValue;
 
-use super::credential::{Places, header, query_name};
+use super::credential::{Places, field_name, header};
 use super::diagnostic::Diagnostic;
 use super::fields::{Fields, Mistakes};
 use super::hints::type_name;
 use super::literal;
 use super::model::Spanned;
-use crate::sign::hmac::{Hmac, HmacSpec, SignatureEncoding};
+use crate::secret::name::NamePattern;
+use crate::sign::hmac::{Hmac, HmacSpec, KeySpec, SignatureEncoding};
 use crate::sign::material::{HashAlgorithm, KeyEncoding};
 use crate::sign::{Place, Signer};
+use crate::template::variables_of;
 
 /// What a template takes from the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,13 +29,14 @@ pub(super) enum Hole {
 pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Places)> {
     let mistakes = fields.mistakes();
     let secret = fields.secret("secret");
+    let key = fields.text("key");
+    one_key(fields, &secret, &key);
     let sign = fields.text("sign");
     let values = templates(fields, "values");
     let set = templates(fields, "set");
-    let set_query = templates(fields, "set_query");
     let has = |key: &str| fields.value(key).is_some_and(|v| v.get_ref().as_table().is_none_or(|t| !t.is_empty()));
-    let compiled = secret.is_some() && sign.is_some(); // then the compiler says it
-    if !compiled && !has("set") && !has("set_query") {
+    let compiled = (secret.is_some() || key.is_some()) && sign.is_some(); // then the compiler says it
+    if !compiled && !["set", "set_query", "set_form", "set_json"].into_iter().any(has) {
         mistakes.hinted(
             fields.span(),
             "`hmac` sets nothing, so the signature would go nowhere",
@@ -53,27 +56,66 @@ pub(super) fn hmac(fields: &Fields<'_, '_>, text: &str) -> Option<(Signer, Place
         spec_values.push((name.value.to_owned(), template.value.to_owned()));
     }
     let spec_set = set_headers(&set, &mut places, mistakes);
-    let mut spec_query = Vec::new();
-    for (name, template) in &set_query {
-        if let Some(key) = query_name(name, mistakes) {
-            places.insert(Place::SetQuery(key.clone()), template.span.clone());
-            spec_query.push((key, template.value.to_owned()));
+    let mut parameters = |key: &str, what: &str, place: fn(String) -> Place| -> Vec<(String, String)> {
+        let mut spec = Vec::new();
+        for (name, template) in templates(fields, key) {
+            if let Some(key) = field_name(&name, what, mistakes) {
+                places.insert(place(key.clone()), template.span.clone());
+                spec.push((key, template.value.to_owned()));
+            }
         }
-    }
+        spec
+    };
+    let set_query = parameters("set_query", "query parameter", Place::SetQuery);
+    let set_form = parameters("set_form", "form field", Place::SetForm);
+    let set_json = parameters("set_json", "member of a JSON body", Place::SetJson);
     let (key_encoding, algorithm, encoding) = encodings(fields);
-    let secret = secret?;
-    places.insert(Place::Secret, secret.span);
+    let key = match (secret, key) {
+        (Some(secret), None) => {
+            places.insert(Place::Secret, secret.span);
+            KeySpec::Secret(secret.value, key_encoding)
+        }
+        (None, Some(template)) => {
+            places.insert(Place::Key, template.span.clone());
+            KeySpec::Template(template.value.to_owned())
+        }
+        _ => return None,
+    };
     let spec = HmacSpec {
-        secret: secret.value,
-        key_encoding,
+        key,
         algorithm,
         encoding,
         sign: sign?.value.to_owned(),
         values: spec_values,
         set: spec_set,
-        set_query: spec_query,
+        set_query,
+        set_form,
+        set_json,
     };
     compile(spec, places, text, mistakes)
+}
+
+/// `secret` or `key`, and what belongs to one of them alone.
+fn one_key(fields: &Fields<'_, '_>, secret: &Option<Spanned<NamePattern>>, key: &Option<Spanned<&str>>) {
+    let mistakes = fields.mistakes();
+    match (secret, key) {
+        (None, None) if fields.value("secret").is_none() && fields.value("key").is_none() => mistakes.hinted(
+            fields.span(),
+            "`hmac` has no key",
+            "add secret = \"NAME\", or key = \"TEMPLATE\" where it is made of several secrets",
+        ),
+        (Some(_), Some(key)) => mistakes.hinted(
+            key.span.clone(),
+            "`hmac` has both `secret` and `key`, and needs one",
+            "keep `secret` for a key that is a file, `key` for one that is made of a template",
+        ),
+        (None, Some(_)) if fields.value("key_encoding").is_some() => mistakes.hinted(
+            fields.span_of("key_encoding"),
+            "`key_encoding` has no effect on `key`, which is a template",
+            "decode it there: {secret:NAME|decode_base64}",
+        ),
+        _ => {}
+    }
 }
 
 fn encodings(fields: &Fields<'_, '_>) -> (KeyEncoding, HashAlgorithm, SignatureEncoding) {
@@ -143,13 +185,13 @@ fn templates<'t>(fields: &Fields<'t, '_>, key: &str) -> Vec<(Spanned<&'t str>, S
 
 /// What compiled templates take from the route: `{tenant}` and `{capture.NAME}`, and where each stands.
 pub(super) fn holes(fields: &Fields<'_, '_>, text: &str) -> Vec<Spanned<Hole>> {
-    let mut all: Vec<Spanned<&str>> = fields.text("sign").into_iter().collect();
-    for key in ["values", "set", "set_query"] {
+    let mut all: Vec<Spanned<&str>> = ["sign", "key"].into_iter().filter_map(|key| fields.text(key)).collect();
+    for key in ["values", "set", "set_query", "set_form", "set_json"] {
         all.extend(templates(fields, key).into_iter().map(|(_, template)| template));
     }
     let mut found = Vec::new();
     for template in all {
-        for at in variables(template.value) {
+        for at in variables_of(template.value) {
             let value = match template.value[at.clone()].trim() {
                 "tenant" => Hole::Tenant,
                 name => match name.strip_prefix("capture.") {
@@ -164,40 +206,19 @@ pub(super) fn holes(fields: &Fields<'_, '_>, text: &str) -> Vec<Spanned<Hole>> {
     found
 }
 
-/// Where the variable of each `{variable|function}` of a good template stands. Braces nest (names of
-/// secrets have holes) and do not count in quotes.
-fn variables(template: &str) -> Vec<std::ops::Range<usize>> {
-    let mut found: Vec<std::ops::Range<usize>> = Vec::new();
-    let (mut depth, mut quoted, mut variable) = (0_usize, false, None);
-    let mut chars = template.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        let doubled = depth == 0 && chars.peek().is_some_and(|(_, next)| *next == c);
-        match c {
-            '{' | '}' if doubled => {
-                chars.next();
-            }
-            '"' if depth > 0 => quoted = !quoted,
-            '{' if !quoted => {
-                depth += 1;
-                variable = variable.or(Some(at + 1).filter(|_| depth == 1));
-            }
-            '|' | '}' if !quoted => {
-                depth -= usize::from(c == '}' && depth > 0);
-                // Within the braces of a secret's name the variable goes on.
-                let ended = if c == '}' { depth == 0 } else { depth == 1 };
-                found.extend(variable.take_if(|_| ended).map(|start| start..at));
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
 /// Compiles; each mistake of a template is shown where it stands within the string.
 fn compile(spec: HmacSpec, places: Places, text: &str, mistakes: &Mistakes) -> Option<(Signer, Places)> {
     let written = spec.clone();
     let errors = match Hmac::compile(spec) {
-        Ok(hmac) => return Some((Signer::Hmac(Box::new(hmac)), places)),
+        Ok(hmac) => {
+            if hmac.needs_sequence() {
+                let span = places.get(&Place::Sign).cloned().unwrap_or_default();
+                let message = "a nonce that grows does so within one process";
+                let hint = "give each replica a key of its own: with one key between two, the upstream refuses the smaller number";
+                mistakes.add(Diagnostic::warning(span, message).with_hint(hint));
+            }
+            return Some((Signer::Hmac(Box::new(hmac)), places));
+        }
         Err(errors) => errors,
     };
     for (place, error) in errors {
@@ -217,8 +238,14 @@ fn template_at<'s>(spec: &'s HmacSpec, place: &Place) -> Option<&'s str> {
     let find = |list: &'s [(String, String)], name: &str| list.iter().find(|(n, _)| n == name).map(|(_, t)| t.as_str());
     match place {
         Place::Sign => Some(&spec.sign),
+        Place::Key => match &spec.key {
+            KeySpec::Template(text) => Some(text),
+            KeySpec::Secret(..) => None,
+        },
         Place::Value(name) => find(&spec.values, name),
         Place::SetQuery(name) => find(&spec.set_query, name),
+        Place::SetForm(name) => find(&spec.set_form, name),
+        Place::SetJson(name) => find(&spec.set_json, name),
         Place::Set(name) => {
             spec.set.iter().find(|(n, _)| n.as_str().eq_ignore_ascii_case(name)).map(|(_, t)| t.as_str())
         }
@@ -229,17 +256,5 @@ fn template_at<'s>(spec: &'s HmacSpec, place: &Place) -> Option<&'s str> {
         | Place::ClientSecret
         | Place::Username
         | Place::Password => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_variables_of_a_template() {
-        let text = r#"{{no}}{tenant}x{secret:a/{shop}/k|hex}{path|cut_prefix("/{x}|")}{ capture.shop }}}"#;
-        let found: Vec<&str> = variables(text).into_iter().map(|at| &text[at]).collect();
-        assert_eq!(found, ["tenant", "secret:a/{shop}/k", "path", " capture.shop "]);
     }
 }

@@ -187,11 +187,18 @@ static ANSWER: Section = Section {
 /// `inject`
 static INJECT: Section = Section {
     title: "inject of oauth2",
-    help: "Exactly one of `header`, `query` and `cookie`; a list of tables for several places.",
+    help: "Exactly one of `header`, `query`, `cookie`, `form` and `json`; a list of tables for several places.",
     keys: &[
         key("header", Kind::Text("the name of a header"), Absent, "puts it into this header"),
         key("query", Kind::Text("the name of a query parameter"), Absent, "puts it into this query parameter"),
         key("cookie", Kind::Text("the name of a cookie"), Absent, "puts it into this cookie"),
+        key("form", Kind::Text("the name of a form field"), Absent, "puts it into this field of the form body"),
+        key(
+            "json",
+            Kind::Text("the name of a member"),
+            Absent,
+            "puts it into this member of the JSON body's outermost object",
+        ),
         key(
             "prefix",
             Kind::Text("a text such as \"Bearer \""),
@@ -205,7 +212,7 @@ static INJECT: Section = Section {
             "its variables are `{access_token}`, `{value.NAME}` of `answer.values`, and `{tenant}`",
         ),
     ],
-    later: &["form", "json"],
+    later: &[],
     example: "",
 };
 

@@ -19,9 +19,15 @@ pub(super) static CREDENTIAL: Section = Section {
     title: "[credential.NAME]",
     help: "Exactly one of these keys, which names the scheme. `[credential.NAME.hmac]` with the scheme's keys below it means the same as `hmac = { .. }`. Names have letters, digits, `.`, `_` and `-`; `none` is taken.\n\nA secret is named by its path below `[secrets] dir`. `{tenant}` and the captures of the route's host may stand in it: `\"shop/{tenant}/key\"`.",
     keys: &[
-        key("api_key", Kind::Table(&API_KEY), Absent, "a key in a header, query parameter or cookie"),
+        key(
+            "api_key",
+            Kind::Table(&API_KEY),
+            Absent,
+            "a key in a header, query parameter, cookie or field of the body",
+        ),
         key("bearer", Kind::Table(&BEARER), Absent, "`Authorization: Bearer` (RFC 6750)"),
         key("basic", Kind::Table(&BASIC), Absent, "`Authorization: Basic` (RFC 7617)"),
+        key("digest", Kind::Table(&DIGEST), Absent, "`Authorization: Digest` (RFC 7616)"),
         key("hmac", Kind::Table(&HMAC), Absent, "an HMAC (FIPS 198-1) over a text made from the request"),
         key(
             "http_signature",
@@ -31,18 +37,25 @@ pub(super) static CREDENTIAL: Section = Section {
         ),
         key("oauth2", Kind::Table(&OAUTH2), Absent, "a token that is fetched, kept and refreshed here (RFC 6749)"),
     ],
-    later: &["digest", "digest_of", "signature", "aws_sigv4", "oauth1", "jwt", "session", "recipe"],
+    later: &["digest_of", "signature", "aws_sigv4", "oauth1", "jwt", "session", "recipe"],
     example: "[credential.partner-key]\napi_key = { secret = \"partner/key\", header = \"X-API-Key\" }\n\n[credential.erp]\nbasic = { username = \"shop\", password = { secret = \"erp/password\" } }\n",
 };
 
 static API_KEY: Section = Section {
     title: "api_key",
-    help: "Exactly one of `header`, `query` and `cookie`.",
+    help: "Exactly one of `header`, `query`, `cookie`, `form` and `json`.",
     keys: &[
         key("secret", Kind::SecretName, Required, "the key"),
         key("header", Kind::Text("the name of a header"), Absent, "puts it into this header"),
         key("query", Kind::Text("the name of a query parameter"), Absent, "puts it into this query parameter"),
         key("cookie", Kind::Text("the name of a cookie"), Absent, "puts it into this cookie"),
+        key("form", Kind::Text("the name of a form field"), Absent, "puts it into this field of the form body"),
+        key(
+            "json",
+            Kind::Text("the name of a member"),
+            Absent,
+            "puts it into this member of the JSON body's outermost object",
+        ),
         key("prefix", Kind::Text("a text such as \"Token \""), Is(""), "stands before the key"),
     ],
     later: &[],
@@ -68,16 +81,33 @@ static BASIC: Section = Section {
     example: "",
 };
 
+static DIGEST: Section = Section {
+    title: "digest",
+    help: "The upstream asks first: a request to one that has not asked yet leaves without proof, and once more when it was asked. Its body is held for that, up to `limits.signed_body`. After that requests are signed at once, under the nonce that is known, and bodies stream.",
+    keys: &[
+        key("username", Kind::Public, Required, "without `:`"),
+        key("password", Kind::SecretOnly, Required, "never a literal"),
+    ],
+    later: &[],
+    example: "[credential.shopware]\ndigest = { username = \"api\", password = { secret = \"shopware/api-key\" } }\n",
+};
+
 static HMAC: Section = Section {
     title: "hmac",
     help: "Templates are literal text with `{variable|function}`; braces are doubled to mean themselves.",
     keys: &[
-        key("secret", Kind::SecretName, Required, "the key"),
+        key("secret", Kind::SecretName, Absent, "the key; this or `key`"),
+        key(
+            "key",
+            Kind::Text("a template such as \"{secret:a}&{secret:b}\""),
+            Absent,
+            "template of the key, where it is made of several secrets or of the request",
+        ),
         key(
             "key_encoding",
             Kind::Choice(&["text", "bytes", "hex", "base64"]),
             Is("text"),
-            "how the key stands in its file",
+            "how the key of `secret` stands in its file",
         ),
         key("algorithm", Kind::Choice(&["md5", "sha1", "sha256", "sha384", "sha512"]), Is("sha256"), "the hash"),
         key(
@@ -95,8 +125,10 @@ static HMAC: Section = Section {
         key("values", TEMPLATES, Absent, "named templates, used as `{value.NAME}`; each may use those before it"),
         key("set", TEMPLATES, Absent, "headers to set"),
         key("set_query", TEMPLATES, Absent, "query parameters to set"),
+        key("set_form", TEMPLATES, Absent, "fields of the form body to set"),
+        key("set_json", TEMPLATES, Absent, "members of the JSON body's outermost object to set, each a string"),
     ],
-    later: &["set_form", "set_json"],
+    later: &[],
     example: "[credential.vendor.hmac]\nsecret    = \"vendor/key\"\nalgorithm = \"sha256\"\nencoding  = \"hex\"\nsign      = \"{method}\\n{path}\\n{timestamp}\\n{body|sha256|hex}\"\nset       = { \"X-Signature\" = \"{signature}\", \"X-Timestamp\" = \"{timestamp}\" }\n",
 };
 
@@ -259,7 +291,12 @@ static ROUTE_LIMITS: Section = Section {
     title: "limits of a route",
     help: "",
     keys: &[
-        key("signed_body", size(0, 4 * GIB, None), Is("16MiB"), "the largest body that is held for a signature"),
+        key(
+            "signed_body",
+            size(0, 4 * GIB, None),
+            Is("16MiB"),
+            "the largest body that is held for a signature, or to fill a field of it",
+        ),
         key("request_body", size(0, TIB, Some("none")), Is("none"), "the largest body"),
         key("replay_body", size(0, GIB, None), Is("64KiB"), "the largest body that is kept for a second attempt"),
         key("in_flight", Kind::Count { least: 1, most: 1_000_000, word: None }, Is("256"), "requests at one time"),

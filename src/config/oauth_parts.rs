@@ -3,7 +3,7 @@
 use http::Method;
 use toml::de::DeValue;
 
-use super::credential::slot;
+use super::credential::{PLACES, slot};
 use super::fields::{Fields, Mistakes};
 use super::hints::type_name;
 use super::keys_oauth::BODIES_LATER;
@@ -13,6 +13,7 @@ use super::schema::Kind;
 use super::schema::one_of;
 use super::units::nearest;
 use crate::sign::Slot;
+use crate::sign::body::BodyKind;
 use crate::sign::token::{ACCESS_TOKEN, Piece, Placement, text_fits};
 use crate::token::fill::{Fill, FillPart};
 use crate::token::grant::{AnswerShape, BodyForm, ClientAuth, Condition, ExpiresUnit, RefreshPolicy, RequestShape};
@@ -307,6 +308,11 @@ pub(super) fn inject(reader: &mut Reader<'_, '_, '_>, answer: &AnswerShape) -> O
         }
         all.push(one);
     }
+    let kinds: Vec<BodyKind> = all.iter().filter_map(|inject| BodyKind::of(&inject.slot)).collect();
+    if kinds.windows(2).any(|two| two[0] != two[1]) {
+        let message = "`inject` fills a form and a JSON body, and a request has one body";
+        mistakes.hinted(fields.span_of("inject"), message, "keep one of `form` and `json`");
+    }
     let token = |inject: &Inject| inject.value.variables().any(|name| name != "tenant");
     if all.len() == count && !all.iter().any(token) {
         mistakes.hinted(
@@ -320,7 +326,7 @@ pub(super) fn inject(reader: &mut Reader<'_, '_, '_>, answer: &AnswerShape) -> O
 
 fn placement(reader: &mut Reader<'_, '_, '_>, table: &Fields<'_, '_>, known: &[String]) -> Option<Inject> {
     let mistakes = table.mistakes();
-    let mut places = ["header", "query", "cookie"].into_iter().filter(|place| table.value(place).is_some());
+    let mut places = PLACES.into_iter().filter(|place| table.value(place).is_some());
     let place = match (places.next(), places.next()) {
         (Some(one), Some(two)) => {
             let message = format!("`inject` has both `{one}` and `{two}` in one table");
@@ -328,13 +334,11 @@ fn placement(reader: &mut Reader<'_, '_, '_>, table: &Fields<'_, '_>, known: &[S
             return None;
         }
         (None, _) => {
-            if !["form", "json"].iter().any(|later| table.value(later).is_some()) {
-                mistakes.hinted(
-                    table.span(),
-                    "`inject` does not say where the token goes",
-                    "add header = \"X-Access-Token\", or query = \"..\", or cookie = \"..\"",
-                );
-            }
+            mistakes.hinted(
+                table.span(),
+                "`inject` does not say where the token goes",
+                "add header = \"X-Access-Token\", or one of query, cookie, form and json",
+            );
             return None;
         }
         (Some(one), None) => one,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use toml::de::DeValue;
 
-use super::credential::{self, header, query_name};
+use super::credential::{self, field_name, header};
 use super::fields::{Fields, Mistakes};
 use super::model::{RouteCallers, Span, Spanned, StandIn, TenantSource};
 use super::route;
@@ -157,7 +157,9 @@ fn tenant_table(table: &Fields<'_, '_>) -> Option<TenantSource> {
         ["header", "query", "path", "slot"].into_iter().filter(|key| table.value(key).is_some()).collect();
     match given[..] {
         ["header"] => table.text("header").and_then(|text| tenant_header(&text, mistakes)).map(TenantSource::Header),
-        ["query"] => table.text("query").and_then(|text| query_name(&text, mistakes)).map(TenantSource::Query),
+        ["query"] => {
+            table.text("query").and_then(|text| field_name(&text, "query parameter", mistakes)).map(TenantSource::Query)
+        }
         ["path"] => table.count("path").map(TenantSource::Path),
         ["slot"] => {
             if matches!(table.value("slot").map(toml::Spanned::get_ref), Some(DeValue::Boolean(false))) {

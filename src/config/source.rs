@@ -16,7 +16,7 @@ use super::{Loaded, parse_owned, parts};
 pub const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Keys whose values are secrets in every section of every version: a literal there is never printed.
-const SECRET_KEYS: [&str; 15] = [
+const SECRET_KEYS: [&str; 16] = [
     "password",
     "passwd",
     "passphrase",
@@ -32,6 +32,7 @@ const SECRET_KEYS: [&str; 15] = [
     "apikey",
     "bearer",
     "basic",
+    "digest",
 ];
 
 /// Reads the file at `path`. A file that cannot be read is one diagnostic without a place.

@@ -15,11 +15,13 @@ use super::request::Outgoing;
 use super::skew::{self, Change, may_be_skew};
 use super::tally::Tally;
 use super::tokens::{self, Obtained};
-use super::{Proxy, hop, transcript};
-use crate::clock::Timestamp;
+use super::{Proxy, challenge, hop, transcript};
+use crate::clock::{Sequence, Timestamp};
 use crate::config::model::RouteClock;
 use crate::observe::Outcome;
 use crate::sign::SignContext;
+use crate::sign::body::Holds;
+use crate::sign::digest::Turn;
 use crate::sign::seal::{Draft, Sealed, Step, Twins};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::Value;
@@ -53,8 +55,8 @@ pub(super) async fn exchange(
     let held = match body {
         Outgoing::Streamed(RequestBody::Empty) => None,
         Outgoing::Streamed(body) => {
-            let answer = attempt.once(draft, body, None, newest, tally).await?;
-            if note_accepted(&answer, newest) == Word::Refused {
+            let (answer, word) = attempt.said(draft, body, None, newest, tally).await?;
+            if word == Word::Refused {
                 tokens::renew_later(proxy, live, ready);
             }
             return Ok(answer);
@@ -64,12 +66,12 @@ pub(super) async fn exchange(
     let bytes = held.as_ref().map(|(bytes, _)| bytes);
     let previous = attempt.previous();
     let spare = (previous.is_some() || !ready.tokens.is_empty() || attempt.follows()).then(|| draft.clone());
-    let mut answer = attempt.once(draft, held_body(bytes), bytes, newest, tally).await?;
+    let (mut answer, mut word) = attempt.said(draft, held_body(bytes), bytes, newest, tally).await?;
     if let Some(draft) = spare.as_ref().filter(|_| attempt.was_skewed(&answer)) {
         drop(answer);
-        answer = attempt.once(draft.clone(), held_body(bytes), bytes, newest, tally).await?;
+        (answer, word) = attempt.said(draft.clone(), held_body(bytes), bytes, newest, tally).await?;
     }
-    if note_accepted(&answer, newest) == Word::Accepted {
+    if word == Word::Accepted {
         return Ok(answer);
     }
     let Some(draft) = spare else { return Ok(answer) };
@@ -81,18 +83,18 @@ pub(super) async fn exchange(
     };
     attempt.note_fallback();
     drop(answer);
-    attempt.once(draft, held_body(bytes), bytes, &values, tally).await
+    Ok(attempt.said(draft, held_body(bytes), bytes, &values, tally).await?.0)
 }
 
 /// What the upstream says of a credential.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Word {
+pub(super) enum Word {
     Accepted,
     Refused,
 }
 
 /// Anything but 401 ends the time of the value before.
-fn note_accepted(answer: &Answer, values: &[&Arc<Value>]) -> Word {
+pub(super) fn note_accepted(answer: &Answer, values: &[&Arc<Value>]) -> Word {
     if answer.status() == StatusCode::UNAUTHORIZED {
         return Word::Refused;
     }
@@ -109,10 +111,10 @@ fn held_body(bytes: Option<&Bytes>) -> RequestBody {
     }
 }
 
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     proxy: &'a Proxy,
     live: &'a Live,
-    ready: &'a Ready<'a>,
+    pub(super) ready: &'a Ready<'a>,
     origin: &'a Arc<Origin>,
     arrived: Timestamp,
     /// What the last attempt added to our time, in milliseconds.
@@ -158,14 +160,34 @@ impl Attempt<'_> {
         }
     }
 
+    /// The upstream's word on these values: at once, or by way of the challenge that a scheme waits for.
+    async fn said(
+        &self,
+        draft: Draft,
+        body: RequestBody,
+        held: Option<&Bytes>,
+        values: &[&Arc<Value>],
+        tally: &mut Tally,
+    ) -> Result<(Answer, Word), Failure> {
+        match self.live.snapshot.plan.routes[self.ready.index].challenged {
+            None => {
+                let answer = self.once(draft, body, held, values, None, tally).await?;
+                let word = note_accepted(&answer, values);
+                Ok((answer, word))
+            }
+            Some(place) => Box::pin(challenge::said(self, place, draft, (body, held), values, tally)).await,
+        }
+    }
+
     /// One attempt; again only where nothing was sent or processed: a used connection turned out to be closed, or a
     /// shared one refused the request (RFC 9113 section 8.7).
-    async fn once(
+    pub(super) async fn once(
         &self,
         mut draft: Draft,
         mut body: RequestBody,
         signed: Option<&Bytes>,
         values: &[&Arc<Value>],
+        turn: Option<&Turn>,
         tally: &mut Tally,
     ) -> Result<Answer, Failure> {
         let timeouts = &self.ready.route.timeouts;
@@ -173,6 +195,7 @@ impl Attempt<'_> {
         // A handshake takes a connection of its own.
         let handshake = draft.headers.contains_key(UPGRADE);
         let mut freshness = if handshake { Freshness::Http1 } else { Freshness::Any };
+        let plan = &self.live.snapshot.plan.routes[self.ready.index];
         let captures: Vec<(&str, &str)> =
             self.ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         if let Some(bytes) = signed {
@@ -199,11 +222,17 @@ impl Attempt<'_> {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
             let next = lease.after_refusal(freshness);
-            let mut context = self.context(&captures)?;
+            let mut context = self.context(&captures, turn)?;
             let sent_at = context.now;
             context.now = self.corrected(sent_at);
-            let unsigned = (!values.is_empty() && transcript::is_wanted()).then(|| draft.clone());
-            let request = self.seal(draft, signed, values, &context)?.into_request(body);
+            // Without a challenge there is nothing yet that an upstream could refuse.
+            let proves = !values.is_empty() && (turn.is_some() || plan.challenged.is_none());
+            let unsigned = (proves && transcript::is_wanted()).then(|| draft.clone());
+            let mut sealed = self.seal(draft, signed, values, &context)?;
+            if let Some(changed) = sealed.take_body() {
+                body = RequestBody::Held(Some(changed));
+            }
+            let request = sealed.into_request(body);
             let request = request.map_err(|_| Failure::bad_request("the request target or Host cannot be sent"))?;
             if signed.is_some() {
                 // To sign a body takes its time.
@@ -270,21 +299,29 @@ impl Attempt<'_> {
     }
 
     /// What this attempt's signatures depend on beside the request.
-    fn context<'c>(&'c self, captures: &'c [(&'c str, &'c str)]) -> Result<SignContext<'c>, Failure> {
+    fn context<'c>(
+        &'c self,
+        captures: &'c [(&'c str, &'c str)],
+        turn: Option<&'c Turn>,
+    ) -> Result<SignContext<'c>, Failure> {
         let plan = &self.live.snapshot.plan.routes[self.ready.index];
+        let now = if plan.needs_request { self.proxy.clock.now() } else { self.arrived };
         Ok(SignContext {
-            now: if plan.needs_request { self.proxy.clock.now() } else { self.arrived },
+            now,
             random: if plan.needs_random { super::random()? } else { [0; 32] },
             fixed_nonce: None,
             tenant: self.ready.tenant.as_deref(),
             captures,
+            sequence: if plan.needs_sequence { self.proxy.sequences.next(now) } else { Sequence::default() },
+            access_token: None,
+            turn,
         })
     }
 
     /// The body as signers get it.
     fn covered<'b>(&self, body: Option<&'b Bytes>) -> Option<&'b [u8]> {
         let plan = &self.live.snapshot.plan.routes[self.ready.index];
-        plan.needs_body.then(|| body.map_or(&b""[..], |body| body))
+        (plan.holds != Holds::Never).then(|| body.map_or(&b""[..], |body| body))
     }
 
     /// Whether signatures of this request take their time from the upstream's clock.

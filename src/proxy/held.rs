@@ -1,4 +1,4 @@
-//! Bodies that must be held whole: for a signature, or for a second attempt. All of them together are bounded.
+//! Bodies that must be held whole: for a credential, or for a second attempt. All of them together are bounded.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
@@ -21,7 +21,14 @@ const FIRST_PIECE: usize = 64 * 1024;
 pub struct Held {
     /// The body.
     pub bytes: Bytes,
-    _share: Share,
+    share: Share,
+}
+
+impl Held {
+    /// Takes room for what is made of the body beside it.
+    pub fn and_a_copy(&mut self) -> Result<(), Failure> {
+        if self.share.grow(self.bytes.len()) { Ok(()) } else { Err(overloaded()) }
+    }
 }
 
 /// The largest body that may be held, and the name of what is over it.
@@ -38,7 +45,9 @@ impl Bound {
         let limit = self.bytes;
         let why = match self.name {
             Outcome::BodyTooLargeToSign => {
-                format!("the signature covers the body, of which at most {limit} bytes are held (limits.signed_body)")
+                format!(
+                    "a credential needs the whole body, of which at most {limit} bytes are held (limits.signed_body)"
+                )
             }
             _ => format!("the request body has more than {limit} bytes (limits.request_body)"),
         };
@@ -73,7 +82,7 @@ pub async fn hold(
             break;
         }
     }
-    Ok(Held { bytes: whole.freeze(), _share: share })
+    Ok(Held { bytes: whole.freeze(), share })
 }
 
 /// There is no room for one more held body.

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod browser;
 pub mod callers;
+mod challenge;
 pub mod exchange;
 pub mod failure;
 pub mod gate;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::clock::SharedClock;
+use crate::clock::{Sequences, SharedClock};
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::refresh::Tokens;
@@ -56,6 +57,8 @@ pub struct Proxy {
     pub pool: Pool,
     /// The time of day.
     pub clock: SharedClock,
+    /// Numbers of nonces that grow.
+    pub sequences: Sequences,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
     /// The access log; `None` where it is off.

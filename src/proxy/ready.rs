@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, Uri};
 
@@ -15,6 +16,7 @@ use super::tokens::Obtained;
 use crate::clock::Timestamp;
 use crate::config::model::{Route, TenantSource};
 use crate::observe::Outcome;
+use crate::sign::digest::Turn;
 use crate::sign::seal::{Draft, Twins};
 use crate::sign::target::{Host, Target};
 use crate::sign::{Signer, Slot};
@@ -42,6 +44,8 @@ pub struct Ready<'l> {
     pub tenant: Option<String>,
     /// Whether the worker takes trailers; whoever sends says so.
     pub trailers: Trailers,
+    /// Under what the newest value of `digest` signs at once, where the upstream has asked before; set by whoever sends.
+    pub turn: Option<Turn>,
     credentials: &'l [Arc<CredentialState>],
 }
 
@@ -107,6 +111,7 @@ pub fn prepare<'l>(
         client,
         tenant,
         trailers: Trailers::Unmentioned,
+        turn: None,
         matched,
         credentials,
     })
@@ -178,12 +183,19 @@ impl Ready<'_> {
         }
     }
 
+    /// The body without what the worker put into fields that the route's credentials fill; nothing where that changes
+    /// nothing.
+    pub fn strip_body(&self, draft: &mut Draft, body: &[u8]) -> Result<Option<Bytes>, Failure> {
+        let slots = self.route.credentials.iter().flat_map(|&index| self.credentials[index].signer.slots());
+        draft.strip_body(slots, body).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
+    }
+
     /// The headers that credentials fill: no trailer of the worker's may have such a name.
     pub fn filled_headers(&self) -> impl Iterator<Item = HeaderName> {
         let slots = self.route.credentials.iter().flat_map(|&index| self.credentials[index].signer.slots());
         slots.filter_map(|slot| match slot {
             Slot::Header(name) => Some(name.clone()),
-            Slot::Query(_) | Slot::Cookie(_) => None,
+            Slot::Query(_) | Slot::Cookie(_) | Slot::Form(_) | Slot::Json(_) => None,
         })
     }
 

@@ -24,9 +24,10 @@ use super::stand_in::{self, OwnAnswer};
 use super::tally::Tally;
 use super::tokens;
 use super::upgrade::Handshake;
-use super::{browser, callers, hop, inbound, tenant};
+use super::{browser, callers, challenge, hop, inbound, tenant};
 use crate::config::model::{RouteClock, TenantSource};
 use crate::observe::Outcome;
+use crate::sign::body::Holds;
 use crate::sign::seal::Draft;
 use crate::upstream::again::Again;
 use crate::upstream::body::{RequestBody, Streamed};
@@ -122,6 +123,9 @@ async fn pass(
     if let Some(handshake) = &handshake {
         handshake.ask(&mut draft.headers);
     }
+    if live.snapshot.plan.routes[ready.index].challenged.is_some() {
+        ready.turn = challenge::reserve(live, &ready, &draft);
+    }
     let body = take_body(proxy, live, &ready, &mut draft, (body, asking), tally).await?;
     let origin = live.origin(&proxy.pool, &ready);
     let mut answer = exchange(proxy, live, &ready, &origin, draft, body, tally).await?;
@@ -184,7 +188,13 @@ async fn take_body(
             }
             _ => Bound { bytes: limits.signed_body, name: Outcome::BodyTooLargeToSign },
         };
-        let held = hold(body, bound, share, ready.route.timeouts.body).await?;
+        let mut held = hold(body, bound, share, ready.route.timeouts.body).await?;
+        if live.snapshot.plan.routes[ready.index].edits_body {
+            held.and_a_copy()?;
+            if let Some(stripped) = ready.strip_body(draft, &held.bytes)? {
+                held.bytes = stripped;
+            }
+        }
         if length.is_none() {
             // What came in chunks leaves with its length.
             draft.headers.insert(CONTENT_LENGTH, HeaderValue::from(held.bytes.len()));
@@ -218,20 +228,23 @@ fn again(proxy: &Proxy, ready: &Ready<'_>) -> Option<Again> {
     share.map(|share| Again::new(limit, share))
 }
 
-/// Room for a body that must be held: for a signature, or, as long as there is room, for a second attempt.
+/// Room for a body that must be held: for a credential, for a challenge, or, as long as there is room, for a second attempt.
 fn share_to_hold(proxy: &Proxy, live: &Live, ready: &Ready<'_>, length: Option<u64>) -> Result<Option<Share>, Failure> {
-    if live.snapshot.plan.routes[ready.index].needs_body {
+    let plan = &live.snapshot.plan.routes[ready.index];
+    let must_ask = plan.challenged.is_some() && ready.turn.is_none();
+    if plan.holds == Holds::Always || must_ask {
         return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);
     }
     let Some(length) = length.filter(|length| *length <= ready.route.limits.replay_body as u64) else {
         return Ok(None);
     };
     let now = proxy.clock.now();
-    let may_fall_back =
-        !ready.tokens.is_empty() || ready.instances.iter().any(|instance| instance.fallback(now).is_some());
     // The upstream may refuse the time of a signature, and is then followed.
-    let plan = &live.snapshot.plan.routes[ready.index];
-    let may_fall_back = may_fall_back || (plan.needs_request && ready.route.clock == RouteClock::Follow);
+    let follows = plan.needs_request && ready.route.clock == RouteClock::Follow;
+    let may_fall_back = follows
+        || plan.challenged.is_some()
+        || !ready.tokens.is_empty()
+        || ready.instances.iter().any(|instance| instance.fallback(now).is_some());
     Ok(if may_fall_back { proxy.buffered.take(length as usize) } else { None })
 }
 

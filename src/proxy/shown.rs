@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderValue;
+use http::header::CONTENT_LENGTH;
 use serde::Serialize;
 
 use super::ready::Ready;
+use crate::sign::body::BodyChange;
 use crate::sign::material::Material;
 use crate::sign::seal::{Draft, Step};
 use crate::sign::{Injection, SignContext, SignError, Signer, Transcript};
@@ -19,6 +22,8 @@ pub struct Signed {
     pub shown: Draft,
     /// In the order of the credentials that have a text.
     pub canonical: Vec<Canonical>,
+    /// The body as it would leave, secrets masked; nothing where credentials leave it alone.
+    pub body: Option<String>,
 }
 
 /// What one credential would sign.
@@ -50,28 +55,40 @@ pub fn sign(
     body: Option<&[u8]>,
     context: &SignContext<'_>,
 ) -> Result<Signed, SignError> {
+    let mut known = *context;
+    let mut shown_body: Option<Bytes> = None;
     let mut canonical = Vec::new();
     let mut steps: Vec<Step<'_>> = Vec::new();
     for (&index, value) in ready.route.credentials.iter().zip(values) {
         let credential = &snapshot.credentials[index];
         let step = Step { signer: &credential.signer, keys: &value.keys, kept: None };
-        let real = match &*steps {
-            [] => draft.clone(),
-            steps => draft.clone().seal(steps, body, context)?.draft().clone(),
-        };
-        let real = real.signable(body);
-        if let Some(transcript) = step.signer.transcript(&shown.signable(body), step.keys, context)? {
+        let mut earlier = draft.clone().seal(&steps, body, context)?;
+        let changed = earlier.take_body();
+        let real = earlier.draft().signable(changed.as_deref().or(body));
+        let seen = shown_body.as_deref().or(body);
+        if let Some(transcript) = step.signer.transcript(&shown.signable(seen), step.keys, &known)? {
             let Transcript { text, string_to_sign } = transcript;
             canonical.push(Canonical { credential: credential.name.clone(), text, string_to_sign });
         }
-        let mut injection = step.signer.masked(&real, step.keys, context)?;
+        let mut injection = step.signer.masked(&real, step.keys, &known)?;
         mask(&mut injection, &masks);
-        remember(&step.signer.sign(&real, step.keys, context)?, &injection, &mut masks);
+        let made = step.signer.sign(&real, step.keys, &known)?;
+        remember(&made, &injection, &mut masks);
         masks.extend(texts(step));
         shown.apply(&injection);
+        if let Some(change) = &injection.body {
+            shown_body = Some(shown.fill(change, seen.unwrap_or_default())?);
+        }
+        known = step.known_after(known);
         steps.push(step);
     }
-    Ok(Signed { shown, canonical })
+    let mut whole = draft.seal(&steps, body, context)?;
+    if let Some(changed) = whole.take_body() {
+        // That of the masked body is another one.
+        shown.headers.insert(CONTENT_LENGTH, HeaderValue::from(changed.len()));
+    }
+    let body = shown_body.map(|body| String::from_utf8_lossy(&body).into_owned());
+    Ok(Signed { shown, canonical, body })
 }
 
 /// Replaces what earlier credentials put in by what stands for it.
@@ -83,6 +100,11 @@ fn mask(injection: &mut Injection, masks: &Masks) {
         }
     }
     injection.query.iter_mut().chain(&mut injection.cookies).for_each(|text| *text = masked(text));
+    match injection.body.as_deref_mut() {
+        Some(BodyChange::Form(pairs)) => pairs.iter_mut().for_each(|text| *text = masked(text)),
+        Some(BodyChange::Json(members)) => members.iter_mut().for_each(|(_, text)| *text = masked(text)),
+        None => {}
+    }
 }
 
 /// The texts of a credential's secrets, which a later template may have cut out of what was put in.
@@ -105,7 +127,18 @@ fn remember(real: &Injection, shown: &Injection, masks: &mut Masks) {
     let headers = real.headers.iter().zip(&shown.headers).map(|(a, b)| (text(&a.1), text(&b.1)));
     let queries = real.query.iter().zip(&shown.query).map(|(a, b)| (a.clone(), b.clone()));
     let cookies = real.cookies.iter().zip(&shown.cookies).map(|(a, b)| (a.clone(), b.clone()));
-    masks.extend(headers.chain(queries).chain(cookies).filter(|(real, shown)| real != shown && !real.is_empty()));
+    let fields: Vec<(String, String)> = match (real.body.as_deref(), shown.body.as_deref()) {
+        (Some(BodyChange::Form(real)), Some(BodyChange::Form(shown))) => {
+            real.iter().cloned().zip(shown.iter().cloned()).collect()
+        }
+        (Some(BodyChange::Json(real)), Some(BodyChange::Json(shown))) => {
+            real.iter().zip(shown).map(|(a, b)| (a.1.clone(), b.1.clone())).collect()
+        }
+        _ => Vec::new(),
+    };
+    masks.extend(
+        headers.chain(queries).chain(cookies).chain(fields).filter(|(real, shown)| real != shown && !real.is_empty()),
+    );
 }
 
 impl Signed {

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, ListenerView};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, Sequences, SystemClock};
 use crate::config::model::{AtStart, Config, ListenAddr};
 use crate::observe::Format;
 use crate::observe::access::AccessLog;
@@ -298,6 +298,7 @@ fn new_proxy(
         live: ArcSwap::from_pointee(live(&metrics)),
         pool: Pool::default(),
         clock: Arc::new(SystemClock),
+        sequences: Sequences::default(),
         metrics,
         access,
         connections: Registry::default(),

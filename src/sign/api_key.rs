@@ -1,14 +1,14 @@
-//! `api_key`: a key in a header, query parameter or cookie.
+//! `api_key`: a key in a header, query parameter, cookie or field of the body.
 
 use zeroize::Zeroizing;
 
 use super::material::{Kind, Material};
-use super::text::{mask, secret, text_of};
+use super::text::{mask, put, text_of};
 use super::{Injection, Place, Requirement, SignError, Slot};
 use crate::secret::name::NamePattern;
 use crate::template::encode;
 
-/// `api_key = { secret, header | query | cookie, prefix }`
+/// `api_key = { secret, header | query | cookie | form | json, prefix }`
 #[derive(Debug)]
 pub struct ApiKey {
     slot: [Slot; 1],
@@ -22,7 +22,7 @@ impl ApiKey {
     pub fn new(secret: NamePattern, slot: Slot, prefix: String) -> Self {
         let kind = match slot {
             Slot::Header(_) => Kind::HeaderText,
-            Slot::Query(_) => Kind::Text,
+            Slot::Query(_) | Slot::Form(_) | Slot::Json(_) => Kind::Text,
             Slot::Cookie(_) => Kind::CookieText,
         };
         Self { slot: [slot], prefix, requirement: [Requirement { pattern: secret, kind, place: Place::Secret }] }
@@ -44,40 +44,28 @@ impl ApiKey {
         let [Material::Text(key), ..] = keys else {
             return Err(SignError::Missing("secret".to_owned()));
         };
-        self.fill(text_of(key)?)
+        self.fill(text_of(key)?, encode::query_pair)
     }
 
     /// The same with the name of the secret in its place, for people to read.
     pub(super) fn masked(&self) -> Result<Injection, SignError> {
-        let mask = mask(&self.requirement[0].pattern);
-        if let Slot::Query(name) = &self.slot[0] {
-            let shown = format!("{}{mask}", self.prefix);
-            return Ok(Injection::query(encode::query_pair_shown(name, shown.as_bytes())));
-        }
-        self.fill(&mask)
+        self.fill(&mask(&self.requirement[0].pattern), encode::query_pair_shown)
     }
 
-    fn fill(&self, key: &str) -> Result<Injection, SignError> {
+    fn fill(&self, key: &str, pair: fn(&str, &[u8]) -> String) -> Result<Injection, SignError> {
         let value = Zeroizing::new(format!("{}{key}", self.prefix));
-        Ok(match &self.slot[0] {
-            Slot::Header(name) => Injection::header(name.clone(), secret(value, name.as_str())?),
-            Slot::Query(name) => Injection::query(encode::query_pair(name, value.as_bytes())),
-            Slot::Cookie(name) => {
-                if value.bytes().any(|byte| byte.is_ascii_control() || byte == b';') {
-                    return Err(SignError::NotAHeader("cookie".to_owned()));
-                }
-                Injection::cookie(format!("{name}={}", value.as_str()))
-            }
-        })
+        let mut injection = Injection::default();
+        put(&mut injection, &self.slot[0], value, pair)?;
+        Ok(injection)
     }
 }
 
-/// Whether `prefix` can stand in `slot`: header text in a header, cookie-octets in a cookie, anything in a query.
+/// Whether `prefix` can stand in `slot`: header text in a header, cookie-octets in a cookie, anything elsewhere.
 pub fn prefix_fits(prefix: &str, slot: &Slot) -> bool {
     let visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     match slot {
         Slot::Header(_) => prefix.bytes().all(visible),
-        Slot::Query(_) => true,
+        Slot::Query(_) | Slot::Form(_) | Slot::Json(_) => true,
         Slot::Cookie(_) => prefix.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'\\')),
     }
 }

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use http::HeaderName;
 use http::header;
 
-use super::hmac::{Hmac, HmacSpec};
+use super::hmac::{Hmac, HmacSpec, KeySpec, Needs};
+use super::hmac_own::Order;
 use super::material::Kind;
 use super::{Covers, Place, Requirement, Slot};
-use crate::template::{Named, Position, Scope, Secrets, Template, TemplateError};
+use crate::template::{Lists, Named, OwnPlace, Position, Scope, Secrets, Template, TemplateError};
 
 /// Headers that belong to the connection or to the message's framing; no credential makes them.
 const NEVER_SET: [HeaderName; 9] = [
@@ -30,48 +31,86 @@ struct Compiler {
     places: Vec<Place>,
     errors: Vec<(Place, TemplateError)>,
     named: Vec<Named>,
+    lists: Lists,
 }
 
-pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)>> {
-    let mut compiler = Compiler::default();
-    compiler.secrets.add(spec.secret, Kind::HmacKey(spec.algorithm, spec.key_encoding));
-    compiler.places.push(Place::Secret);
-    compiler.check_names(&spec.set, &spec.set_query);
+type Mistakes = Vec<(Place, TemplateError)>;
+
+/// Lists may have what the table itself sets, which is known to tell a secret or not only when it has been compiled.
+pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Mistakes> {
+    let hmac = compile_with(spec.clone(), Lists::Plain)?;
+    if hmac.order.as_ref().is_some_and(|order| order.tells_a_secret(&hmac)) {
+        return compile_with(spec, Lists::Tainted);
+    }
+    Ok(hmac)
+}
+
+fn compile_with(spec: HmacSpec, lists: Lists) -> Result<Hmac, Mistakes> {
+    let mut compiler = Compiler { lists, ..Compiler::default() };
+    compiler.check_names(&spec);
+    let mut key_template = None;
+    match spec.key {
+        KeySpec::Secret(name, encoding) => {
+            compiler.secrets.add(name, Kind::HmacKey(spec.algorithm, encoding));
+            compiler.places.push(Place::Secret);
+        }
+        KeySpec::Template(text) => key_template = Some(text),
+    }
     let values = compiler.values(&spec.values);
+    let key = key_template.and_then(|text| compiler.template(&text, Position::Signed, Place::Key));
     let sign = compiler.template(&spec.sign, Position::Signed, Place::Sign);
     let set = compiler.each(spec.set, Position::Header, |name| Place::Set(name.to_string()));
     let set_query = compiler.each(spec.set_query, Position::Query, |name| Place::SetQuery(name.clone()));
-    compiler.check_signature(&set, &set_query);
-    for (place, template) in
-        sign.iter().map(|template| (Place::Sign, template)).chain(values.iter().map(|(p, t)| (p.clone(), t)))
-    {
-        compiler.check_own_slots(&place, template, &set, &set_query);
+    let set_form = compiler.each(spec.set_form, Position::Query, |name| Place::SetForm(name.clone()));
+    let set_json = compiler.each(spec.set_json, Position::Query, |name| Place::SetJson(name.clone()));
+    let results: Vec<(Place, &Template)> = set
+        .iter()
+        .map(|(name, template)| (Place::Set(name.to_string()), template))
+        .chain(set_query.iter().map(|(name, template)| (Place::SetQuery(name.clone()), template)))
+        .chain(set_form.iter().map(|(name, template)| (Place::SetForm(name.clone()), template)))
+        .chain(set_json.iter().map(|(name, template)| (Place::SetJson(name.clone()), template)))
+        .collect();
+    compiler.check_signature(&results);
+    compiler.check_key();
+    let before = sign.iter().map(|template| (Place::Sign, template));
+    let before = before.chain(key.iter().map(|template| (Place::Key, template)));
+    let before = before.chain(values.iter().map(|(p, t)| (p.clone(), t)));
+    let all: Vec<(Place, &Template)> = before.chain(results).collect();
+    for (place, template) in &all {
+        compiler.check_own_slots(place, template, &set, &set_query);
     }
-    for (name, template) in &set {
-        compiler.check_own_slots(&Place::Set(name.to_string()), template, &set, &set_query);
-    }
-    for (name, template) in &set_query {
-        compiler.check_own_slots(&Place::SetQuery(name.clone()), template, &set, &set_query);
-    }
+    let any = |reads: fn(&Template) -> bool| all.iter().any(|(_, template)| reads(template));
+    let needs = Needs {
+        random: any(Template::reads_random),
+        sequence: any(Template::reads_sequence),
+        token: any(Template::reads_token),
+    };
+    let covers = Covers { query: any(Template::reads_query), body: any(Template::reads_body) };
     let values: Vec<Template> = values.into_iter().map(|(_, template)| template).collect();
-    let set_to = || set.iter().map(|(_, template)| template).chain(set_query.iter().map(|(_, template)| template));
-    let all = || values.iter().chain(&sign).chain(set_to());
-    let needs_random = all().any(Template::reads_random);
-    let covers = Covers { query: all().any(Template::reads_query), body: all().any(Template::reads_body) };
+    let others: Vec<&Template> = key.iter().chain(&sign).collect();
+    let own = [(OwnPlace::Query, &set_query), (OwnPlace::Form, &set_form), (OwnPlace::Json, &set_json)];
+    let order = Order::of(&values, &others, &set, own);
     let slots = set.iter().map(|(name, _)| Slot::Header(name.clone()));
-    let slots = slots.chain(set_query.iter().map(|(name, _)| Slot::Query(name.clone()))).collect();
+    let slots = slots.chain(set_query.iter().map(|(name, _)| Slot::Query(name.clone())));
+    let slots = slots.chain(set_form.iter().map(|(name, _)| Slot::Form(name.clone())));
+    let slots = slots.chain(set_json.iter().map(|(name, _)| Slot::Json(name.clone()))).collect();
     let requirements = compiler.requirements();
     match sign {
         Some(sign) if compiler.errors.is_empty() => Ok(Hmac {
             requirements,
             slots,
             covers,
-            needs_random,
+            needs,
+            order,
+            algorithm: spec.algorithm,
             encoding: spec.encoding,
             values,
+            key,
             sign,
             set,
             set_query,
+            set_form,
+            set_json,
         }),
         _ => Err(compiler.errors),
     }
@@ -79,7 +118,7 @@ pub(super) fn compile(spec: HmacSpec) -> Result<Hmac, Vec<(Place, TemplateError)
 
 impl Compiler {
     fn template(&mut self, text: &str, position: Position, place: Place) -> Option<Template> {
-        let scope = Scope { position, values: &self.named };
+        let scope = Scope { position, values: &self.named, lists: self.lists };
         let parsed = Template::parse(text, scope, &mut self.secrets);
         self.places.resize(self.secrets.list().len(), place.clone());
         match parsed {
@@ -124,9 +163,9 @@ impl Compiler {
         compiled.flatten().collect()
     }
 
-    fn check_names(&mut self, set: &[(HeaderName, String)], set_query: &[(String, String)]) {
+    fn check_names(&mut self, spec: &HmacSpec) {
         let mut seen = HashSet::new();
-        for (name, _) in set {
+        for (name, _) in &spec.set {
             if NEVER_SET.contains(name) {
                 self.whole(Place::Set(name.to_string()), format!("a credential cannot set the header {name}"), None);
             }
@@ -134,24 +173,43 @@ impl Compiler {
                 self.whole(Place::Set(name.to_string()), format!("the header {name} is set twice"), None);
             }
         }
-        let mut seen = HashSet::new();
-        for (name, _) in set_query {
-            if name.is_empty() {
-                self.whole(Place::SetQuery(name.clone()), "a query parameter needs a name".to_owned(), None);
+        let parameters: [(&[(String, String)], fn(String) -> Place, &str); 3] = [
+            (&spec.set_query, Place::SetQuery, "query parameter"),
+            (&spec.set_form, Place::SetForm, "form field"),
+            (&spec.set_json, Place::SetJson, "JSON member"),
+        ];
+        for (list, place, what) in parameters {
+            let mut seen = HashSet::new();
+            for (name, _) in list {
+                if name.is_empty() {
+                    self.whole(place(name.clone()), format!("a {what} needs a name"), None);
+                }
+                if !seen.insert(name.as_str()) {
+                    self.whole(place(name.clone()), format!("the {what} {name} is set twice"), None);
+                }
             }
-            if !seen.insert(name.as_str()) {
-                self.whole(Place::SetQuery(name.clone()), format!("the query parameter {name} is set twice"), None);
-            }
+        }
+        if let ([_, ..], [(name, _), ..]) = (&*spec.set_form, &*spec.set_json) {
+            let message = "set_form and set_json are both there, and a body is a form or JSON".to_owned();
+            self.whole(Place::SetJson(name.clone()), message, Some("write two credentials and two routes".to_owned()));
         }
     }
 
     /// Asked only when nothing else is wrong: a template with a mistake may be the one that has it.
-    fn check_signature(&mut self, set: &[(HeaderName, Template)], set_query: &[(String, Template)]) {
-        let mut results = set.iter().map(|(_, t)| t).chain(set_query.iter().map(|(_, t)| t));
-        if self.errors.is_empty() && !results.any(Template::reads_signature) {
+    fn check_signature(&mut self, results: &[(Place, &Template)]) {
+        if self.errors.is_empty() && !results.iter().any(|(_, template)| template.reads_signature()) {
             let hint = "write set = { \"X-Signature\" = \"{signature}\" }";
-            let message = "the signature goes nowhere: neither set nor set_query has {signature}";
+            let message =
+                "the signature goes nowhere: no template of set, set_query, set_form or set_json has {signature}";
             self.whole(Place::Sign, message.to_owned(), Some(hint.to_owned()));
+        }
+    }
+
+    /// A signature that anybody could make proves nothing.
+    fn check_key(&mut self) {
+        if self.errors.is_empty() && self.secrets.list().is_empty() {
+            let hint = "write {secret:NAME} in it, or in a value that it is made of";
+            self.whole(Place::Key, "this key is made of no secret".to_owned(), Some(hint.to_owned()));
         }
     }
 

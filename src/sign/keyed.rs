@@ -36,7 +36,7 @@ fn keyed<M: KeyInit>(key: &[u8]) -> M {
 
 impl Key {
     /// Prepares the keyed state.
-    pub(super) fn new(algorithm: HashAlgorithm, key: &[u8]) -> Self {
+    pub(crate) fn new(algorithm: HashAlgorithm, key: &[u8]) -> Self {
         Self(Arc::new(match algorithm {
             HashAlgorithm::Md5 => Running::Md5(keyed(key)),
             HashAlgorithm::Sha1 => Running::Sha1(keyed(key)),

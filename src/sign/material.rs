@@ -49,9 +49,9 @@ pub enum Kind {
     CookieText,
     /// Text that goes into a query parameter (percent-encoded) or a template.
     Text,
-    /// A Basic user name: text without `:`.
+    /// A user name of Basic or Digest: text without `:`.
     Username,
-    /// A Basic password: text.
+    /// A password of Basic or Digest: text.
     Password,
     /// An HMAC key.
     HmacKey(HashAlgorithm, KeyEncoding),
@@ -138,7 +138,7 @@ fn cookie_text(text: &str) -> Result<(), BadReason> {
 /// RFC 7617 section 2: the first colon ends the user name.
 fn username(text: &str) -> Result<(), BadReason> {
     if text.contains(':') {
-        return Err(BadReason::NotAllowed("a Basic user name cannot have a colon"));
+        return Err(BadReason::NotAllowed("a user name cannot have a colon"));
     }
     Ok(())
 }

@@ -8,9 +8,13 @@
 pub mod api_key;
 pub mod basic;
 pub mod bearer;
+pub mod body;
+pub mod digest;
 pub mod hmac;
 mod hmac_compile;
+mod hmac_own;
 pub mod http_signature;
+mod json_object;
 pub mod key;
 mod keyed;
 pub mod material;
@@ -27,8 +31,9 @@ mod vectors;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroize as _;
 
-use crate::clock::Timestamp;
+use crate::clock::{Sequence, Timestamp};
 use crate::secret::name::NamePattern;
+use body::{BodyChange, BodyProblem, Holds};
 use material::{Kind, Material};
 
 /// The request as it will leave, as far as signatures cover it.
@@ -46,7 +51,7 @@ pub struct Signable<'a> {
     pub query: Option<&'a str>,
     /// The headers that leave, after hop-by-hop and slots were removed.
     pub headers: &'a HeaderMap,
-    /// The whole body when [`Signer::needs_body`], else `None`.
+    /// The whole body where it is held ([`Signer::holds`]), without what stood in slots; else `None`.
     pub body: Option<&'a [u8]>,
 }
 
@@ -63,6 +68,12 @@ pub struct SignContext<'a> {
     pub tenant: Option<&'a str>,
     /// What the route's host pattern captured, by name.
     pub captures: &'a [(&'a str, &'a str)],
+    /// The numbers of this attempt, where [`Signer::needs_sequence`]; else zero.
+    pub sequence: Sequence,
+    /// The access token that an earlier credential of the route put in. Sealing says it.
+    pub access_token: Option<&'a [u8]>,
+    /// What the upstream has asked of `digest`, where it has.
+    pub turn: Option<&'a digest::Turn>,
 }
 
 /// What a signer wants done to the request, in this order. The request path applies it and changes nothing after.
@@ -74,6 +85,8 @@ pub struct Injection {
     pub query: Vec<String>,
     /// Cookies to add, `name=value`.
     pub cookies: Vec<String>,
+    /// What goes into the body; boxed, since most signers leave it alone.
+    pub body: Option<Box<BodyChange>>,
 }
 
 impl Injection {
@@ -116,7 +129,12 @@ pub enum Slot {
     Query(String),
     /// The cookie of this name.
     Cookie(String),
+    /// Every field of a form body with this decoded name.
+    Form(String),
+    /// The member of this name of a JSON body's outermost object.
+    Json(String),
 }
+
 /// One credential's scheme with its parameters, built when the configuration loads. A closed set.
 #[derive(Debug)]
 pub enum Signer {
@@ -126,6 +144,8 @@ pub enum Signer {
     Bearer(bearer::Bearer),
     /// `basic`
     Basic(Box<basic::Basic>),
+    /// `digest`
+    Digest(Box<digest::Digest>),
     /// `hmac`
     Hmac(Box<hmac::Hmac>),
     /// `http_signature`
@@ -162,6 +182,8 @@ pub enum Place {
     Username,
     /// `password`
     Password,
+    /// `key`
+    Key,
     /// `sign`
     Sign,
     /// `values.NAME`
@@ -170,6 +192,10 @@ pub enum Place {
     Set(String),
     /// `set_query.NAME`
     SetQuery(String),
+    /// `set_form.NAME`
+    SetForm(String),
+    /// `set_json.NAME`
+    SetJson(String),
 }
 
 /// What a signature covers, to refuse a later credential that would change it.
@@ -187,6 +213,9 @@ pub enum SignError {
     /// A variable that this request does not have and that may not be empty.
     #[error("the request has no {0}, which the credential's template needs")]
     Missing(String),
+    /// Something of the request that a template reads is not what it is said to be.
+    #[error("the request cannot be signed: {0}")]
+    Unreadable(String),
     /// What a signature covers is not there.
     #[error("the request has no {0}, which the signature covers")]
     Absent(String),
@@ -196,6 +225,9 @@ pub enum SignError {
     /// The result cannot stand in a header.
     #[error("the text for header {0} would have a byte that no header may have")]
     NotAHeader(String),
+    /// A field has no place in this body.
+    #[error(transparent)]
+    Body(#[from] BodyProblem),
     /// A private key did not sign: no randomness, or its numbers do not belong together.
     #[error("the private key did not sign")]
     Key,
@@ -217,6 +249,7 @@ impl Signer {
             Self::ApiKey(_) => "api_key",
             Self::Bearer(_) => "bearer",
             Self::Basic(_) => "basic",
+            Self::Digest(_) => "digest",
             Self::Hmac(_) => "hmac",
             Self::HttpSignature(_) => "http_signature",
             Self::Token(_) => "oauth2",
@@ -229,6 +262,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.requirements(),
             Self::Bearer(scheme) => scheme.requirements(),
             Self::Basic(scheme) => scheme.requirements(),
+            Self::Digest(scheme) => scheme.requirements(),
             Self::Hmac(scheme) => scheme.requirements(),
             Self::HttpSignature(scheme) => scheme.requirements(),
             Self::Token(scheme) => scheme.requirements(),
@@ -239,32 +273,48 @@ impl Signer {
     pub fn slots(&self) -> &[Slot] {
         match self {
             Self::ApiKey(scheme) => scheme.slots(),
-            Self::Bearer(_) | Self::Basic(_) => authorization(),
+            Self::Bearer(_) | Self::Basic(_) | Self::Digest(_) => authorization(),
             Self::Hmac(scheme) => scheme.slots(),
             Self::HttpSignature(scheme) => scheme.slots(),
             Self::Token(scheme) => scheme.slots(),
         }
     }
 
-    /// Whether [`Signable::body`] must hold the whole body.
-    pub fn needs_body(&self) -> bool {
-        self.covers().body
+    /// Whether the whole body must be there: the signature covers it, or a field of it is filled.
+    pub fn holds(&self) -> Holds {
+        if self.covers().body || self.edits_body() { Holds::Always } else { Holds::Never }
+    }
+
+    /// Whether it fills fields of the body.
+    pub fn edits_body(&self) -> bool {
+        self.slots().iter().any(|slot| matches!(slot, Slot::Form(_) | Slot::Json(_)))
     }
 
     /// Whether [`SignContext::random`] is used, so that it must hold fresh random bytes.
     pub fn needs_random(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => false,
+            Self::Digest(_) => true,
             Self::Hmac(scheme) => scheme.needs_random(),
             Self::HttpSignature(scheme) => scheme.needs_random(),
         }
+    }
+
+    /// Whether [`SignContext::sequence`] is used, so that it must hold numbers that were never used before.
+    pub fn needs_sequence(&self) -> bool {
+        matches!(self, Self::Hmac(scheme) if scheme.needs_sequence())
+    }
+
+    /// Whether [`SignContext::access_token`] is used, so that a credential before this one must have tokens.
+    pub fn needs_token(&self) -> bool {
+        matches!(self, Self::Hmac(scheme) if scheme.needs_token())
     }
 
     /// Whether [`Signer::sign`] depends on its keys alone: one injection serves every request.
     pub fn is_constant(&self) -> bool {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) => true,
-            Self::Hmac(_) | Self::HttpSignature(_) => false,
+            Self::Digest(_) | Self::Hmac(_) | Self::HttpSignature(_) => false,
             Self::Token(scheme) => scheme.is_constant(),
         }
     }
@@ -273,6 +323,8 @@ impl Signer {
     pub fn covers(&self) -> Covers {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Covers::default(),
+            // The target as it leaves.
+            Self::Digest(_) => Covers { query: true, body: false },
             Self::Hmac(scheme) => scheme.covers(),
             Self::HttpSignature(scheme) => scheme.covers(),
         }
@@ -298,6 +350,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.sign(keys),
             Self::Bearer(scheme) => scheme.sign(keys),
             Self::Basic(scheme) => scheme.sign(keys),
+            Self::Digest(scheme) => scheme.sign(request, keys, context),
             Self::Hmac(scheme) => scheme.sign(request, keys, context),
             Self::HttpSignature(scheme) => scheme.sign(request, keys, context),
             Self::Token(scheme) => scheme.sign(keys, context.tenant),
@@ -313,6 +366,7 @@ impl Signer {
     ) -> Result<Option<Transcript>, SignError> {
         match self {
             Self::ApiKey(_) | Self::Bearer(_) | Self::Basic(_) | Self::Token(_) => Ok(None),
+            Self::Digest(scheme) => scheme.transcript(request, keys, context).map(Some),
             Self::Hmac(scheme) => scheme.transcript(request, keys, context).map(Some),
             Self::HttpSignature(scheme) => scheme.transcript(request, keys, context).map(Some),
         }
@@ -330,6 +384,7 @@ impl Signer {
             Self::ApiKey(scheme) => scheme.masked(),
             Self::Bearer(scheme) => scheme.masked(),
             Self::Basic(scheme) => scheme.masked(),
+            Self::Digest(scheme) => scheme.masked(request, keys, context),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
             Self::HttpSignature(scheme) => scheme.masked(request, keys, context),
             Self::Token(scheme) => scheme.masked(context.tenant),

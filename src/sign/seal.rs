@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
+use super::body::{self, BodyChange};
 use super::material::Material;
 use super::target::{Host, Target};
 use super::{Injection, SignContext, SignError, Signable, Signer, Slot};
@@ -34,6 +36,8 @@ pub struct Draft {
 #[derive(Debug)]
 pub struct Sealed {
     draft: Draft,
+    /// The body that leaves, where it is not the one that was given.
+    body: Option<Bytes>,
 }
 
 /// One credential of the route with the secrets to use.
@@ -61,6 +65,19 @@ pub enum Twins {
     Possible,
 }
 
+impl<'s> Step<'s> {
+    /// What credentials after this one know beside `context`: its access token.
+    pub fn known_after<'c>(&self, context: SignContext<'c>) -> SignContext<'c>
+    where
+        's: 'c,
+    {
+        match &**self.signer {
+            Signer::Token(token) => SignContext { access_token: token.access_token(self.keys), ..context },
+            _ => context,
+        }
+    }
+}
+
 impl Draft {
     /// Removes whatever the worker put where a credential will stand.
     pub fn strip(&mut self, slots: &[Slot], twins: Twins) {
@@ -73,38 +90,53 @@ impl Draft {
                     }
                 }
                 Slot::Cookie(name) => strip_cookie(&mut self.headers, name),
+                Slot::Form(_) | Slot::Json(_) => {} // by `strip_body`, once the body is there
             }
         }
     }
 
-    /// Signs with each credential in turn; a later one sees what an earlier one put in.
+    /// The same for the body: what the worker put into fields that a credential fills is gone, every other byte is
+    /// kept. Nothing where that changes nothing. Fails where a field has no place in this body.
+    pub fn strip_body<'s>(
+        &mut self,
+        slots: impl Iterator<Item = &'s Slot>,
+        body: &[u8],
+    ) -> Result<Option<Bytes>, SignError> {
+        body::strip(slots, &self.method, &mut self.headers, body)
+    }
+
+    /// Signs with each credential in turn; a later one sees what an earlier one put in. `body` is the worker's, without
+    /// what stood in slots.
     pub fn seal(
         mut self,
         steps: &[Step<'_>],
         body: Option<&[u8]>,
         context: &SignContext<'_>,
     ) -> Result<Sealed, SignError> {
+        let mut changed: Option<Bytes> = None;
+        let mut context = *context;
         for step in steps {
+            context = step.known_after(context);
             let kept = step.kept.filter(|_| step.signer.is_constant()).map(|kept| &kept.0);
             let made = kept.map(|kept| kept.load());
             if let Some(made) = made.as_deref().and_then(Option::as_ref)
                 && Arc::ptr_eq(&made.0, step.signer)
             {
-                self.apply(&made.1);
+                self.put(&made.1, body, &mut changed)?;
                 continue;
             }
-            let injection = step.signer.sign(&self.signable(body), step.keys, context)?;
-            self.apply(&injection);
+            let injection = step.signer.sign(&self.signable(changed.as_deref().or(body)), step.keys, &context)?;
+            self.put(&injection, body, &mut changed)?;
             if let Some(kept) = kept {
                 kept.store(Some(Arc::new((step.signer.clone(), injection))));
             }
         }
-        Ok(Sealed { draft: self })
+        Ok(Sealed { draft: self, body: changed })
     }
 
     /// For a route that says `credential = "none"`.
     pub fn unsigned(self) -> Sealed {
-        Sealed { draft: self }
+        Sealed { draft: self, body: None }
     }
 
     /// The request as signers see it.
@@ -125,7 +157,26 @@ impl Draft {
         }
     }
 
-    /// Puts an injection in.
+    /// Puts an injection in; `changed` is the body where an earlier one changed it.
+    fn put(
+        &mut self,
+        injection: &Injection,
+        body: Option<&[u8]>,
+        changed: &mut Option<Bytes>,
+    ) -> Result<(), SignError> {
+        self.apply(injection);
+        if let Some(change) = &injection.body {
+            *changed = Some(self.fill(change, changed.as_deref().or(body).unwrap_or_default())?);
+        }
+        Ok(())
+    }
+
+    /// The body with a signer's fields in it. Length and type are mended.
+    pub fn fill(&mut self, change: &BodyChange, body: &[u8]) -> Result<Bytes, SignError> {
+        body::fill(change, &mut self.headers, body)
+    }
+
+    /// Puts what an injection has for the head in.
     pub fn apply(&mut self, injection: &Injection) {
         for (name, value) in &injection.headers {
             self.headers.insert(name, value.clone());
@@ -148,6 +199,11 @@ impl Sealed {
     /// What will leave, for `explain`.
     pub fn draft(&self) -> &Draft {
         &self.draft
+    }
+
+    /// The body that leaves in the place of the one that was given to [`Draft::seal`]; nothing where that one leaves.
+    pub fn take_body(&mut self) -> Option<Bytes> {
+        self.body.take()
     }
 
     /// The request with its body. Fails only when the target is no valid request target.
@@ -305,6 +361,9 @@ mod tests {
             fixed_nonce: None,
             tenant: None,
             captures: &[],
+            sequence: crate::clock::Sequence::default(),
+            access_token: None,
+            turn: None,
         };
         for signer in [&old, &old, &new, &new, &old] {
             let step = Step { signer, keys: &keys, kept: Some(&kept) };

@@ -13,7 +13,13 @@ use crate::template::encode::form_decode;
 
 /// Whether a worker can write into a slot of this scheme. The slots of signatures hold no text of its choice.
 pub fn has_slot(signer: &Signer) -> bool {
-    matches!(signer, Signer::ApiKey(_) | Signer::Bearer(_) | Signer::Basic(_) | Signer::Token(_))
+    // A tenant is known before the body is read.
+    let early = |slot: &Slot| !matches!(slot, Slot::Form(_) | Slot::Json(_));
+    match signer {
+        Signer::ApiKey(_) | Signer::Token(_) => signer.slots().iter().any(early),
+        Signer::Bearer(_) | Signer::Basic(_) => true,
+        _ => false,
+    }
 }
 
 /// Every text in the slots of a credential, without the prefix or scheme before it.
@@ -45,6 +51,7 @@ fn in_slot(slot: &Slot, prefix: &str, headers: &HeaderMap, query: Option<&str>) 
         }
         Slot::Query(name) => query_values(query.unwrap_or_default(), name),
         Slot::Cookie(name) => cookies(headers, name),
+        Slot::Form(_) | Slot::Json(_) => Vec::new(),
     };
     texts.into_iter().map(|text: String| without(&text, prefix).to_owned()).collect()
 }

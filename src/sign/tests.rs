@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use super::api_key::{ApiKey, prefix_fits};
 use super::basic::{Basic, PublicValue};
 use super::bearer::Bearer;
-use super::hmac::{Hmac, HmacSpec, SignatureEncoding};
+use super::hmac::{Hmac, HmacSpec, KeySpec, SignatureEncoding};
 use super::material::{HashAlgorithm, KeyEncoding, Kind, Material};
 use super::{Injection, Place, SignContext, SignError, Signable, Signer, Slot};
-use crate::clock::Timestamp;
+use crate::clock::{Sequence, Timestamp};
 use crate::secret::name::NamePattern;
 use crate::secret::value::{BadReason, SecretBytes};
 use crate::template::TemplateError;
@@ -23,6 +23,9 @@ const CONTEXT: SignContext<'static> = SignContext {
     fixed_nonce: None,
     tenant: None,
     captures: &[],
+    sequence: Sequence { millis: 0, micros: 0, nanos: 0 },
+    access_token: None,
+    turn: None,
 };
 
 fn pattern(name: &str) -> NamePattern {
@@ -56,14 +59,15 @@ fn sign(signer: &Signer, secrets: &[&str]) -> Result<Injection, SignError> {
 
 fn spec(sign: &str, set: &[(&str, &str)]) -> HmacSpec {
     HmacSpec {
-        secret: pattern("key"),
-        key_encoding: KeyEncoding::Text,
+        key: KeySpec::Secret(pattern("key"), KeyEncoding::Text),
         algorithm: HashAlgorithm::Sha256,
         encoding: SignatureEncoding::Hex,
         sign: sign.to_owned(),
         values: Vec::new(),
         set: set.iter().map(|(name, text)| (name.parse::<HeaderName>().unwrap(), (*text).to_owned())).collect(),
         set_query: Vec::new(),
+        set_form: Vec::new(),
+        set_json: Vec::new(),
     }
 }
 
@@ -232,6 +236,37 @@ fn texts_for_people_name_secrets_instead_of_showing_them() {
     assert!(!format!("{signer:?} {secrets:?}").contains("hush"));
 }
 
+/// What the credential sets stands in its lists; where that tells a secret, people see its name, and no digest of it.
+#[test]
+fn lists_for_people_name_the_secrets_in_them() {
+    let list = "{params(query)|without(sign)|sorted|pairs('{k}={v|urlencode}','&')}";
+    let mut spec = spec(&format!("{list} {{value.all|sha256|hex}}"), &[("x-s", "{signature}"), ("x-d", "{http_date}")]);
+    spec.values = vec![("all".to_owned(), format!("{list}{{headers('x-*')|pairs('{{k}}','')}}"))];
+    spec.set_query = vec![
+        ("token".to_owned(), "{secret:app/token}".to_owned()),
+        ("none".to_owned(), "{query.no}".to_owned()),
+        ("sign".to_owned(), "{signature}".to_owned()),
+    ];
+    let signer = hmac(spec);
+    let headers = HeaderMap::new();
+    let secrets = keys(&signer, &["the-key", "hush hush"]);
+    let transcript = signer.transcript(&get(&headers, None), &secrets, &CONTEXT).unwrap().unwrap();
+    let shown = "token=[app/token]&x=1&y=a%20b";
+    assert_eq!(transcript.text, format!("{shown} {shown}x-d"));
+    let made = signer.sign(&get(&headers, None), &secrets, &CONTEXT).unwrap();
+    assert_eq!(made.query[0], "token=hush%20hush");
+    assert_eq!(made.query.len(), 2, "what comes out empty is not set");
+    let real = "token=hush%20hush&x=1&y=a%20b";
+    let mut digest = String::new();
+    for byte in ring::digest::digest(&ring::digest::SHA256, format!("{real}x-d").as_bytes()).as_ref() {
+        digest += &format!("{byte:02x}");
+    }
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"the-key");
+    let tag = ring::hmac::sign(&key, format!("{real} {digest}").as_bytes());
+    let wanted: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(made.headers[0].1, wanted);
+}
+
 #[test]
 fn what_is_covered_is_what_any_template_reads() {
     let covers = |sign: &str| hmac(spec(sign, &[("x-s", "{signature}")])).covers();
@@ -240,7 +275,16 @@ fn what_is_covered_is_what_any_template_reads() {
         assert!(covers(text).query, "{text}");
     }
     assert!(covers("{body|sha256|hex}").body);
-    assert!(hmac(spec("{path}", &[("x-s", "{signature}"), ("x-d", "{body|md5|hex}")])).needs_body());
+    let digest = hmac(spec("{path}", &[("x-s", "{signature}"), ("x-d", "{body|md5|hex}")]));
+    assert_eq!(digest.holds(), super::body::Holds::Always);
+    for text in ["{form.a}", "{json.a}", "{params(query,form)|pairs('{k}','')}", "{path|if(body)}"] {
+        assert!(covers(text).body, "{text}");
+    }
+    for text in ["{sorted_query}", "{params(query)|pairs('{k}','')}", "{path|unless(query)}"] {
+        assert!(covers(text).query && !covers(text).body, "{text}");
+    }
+    let grows = hmac(spec("{nonce(increasing)}", &[("x-s", "{signature}")]));
+    assert!(grows.needs_sequence() && !grows.needs_random());
 }
 
 #[test]
@@ -309,8 +353,9 @@ proptest! {
         let headers = HeaderMap::new();
         let context = SignContext { tenant: Some(&tenant), ..CONTEXT };
         if let Ok(made) = signer.sign(&get(&headers, Some(&body)), &keys(&signer, &["k"]), &context) {
-            let bytes = made.headers[1].1.as_bytes();
-            prop_assert!(!bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+            for (_, value) in &made.headers {
+                prop_assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+            }
         }
     }
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::SignError;
+use super::body::BodyChange;
+use super::{Injection, SignError, Slot};
 use crate::secret::value::SecretBytes;
 
 /// A header value that the HTTP library neither logs nor puts into a compression table.
@@ -40,6 +41,40 @@ impl AsRef<[u8]> for Text {
 /// Text that `Kind::load` has checked to be UTF-8.
 pub(super) fn text_of(secret: &SecretBytes) -> Result<&str, SignError> {
     std::str::from_utf8(secret.expose()).map_err(|_| SignError::Missing("secret".to_owned()))
+}
+
+/// Puts a value into a slot. `pair` writes those of queries and forms.
+pub(super) fn put(
+    injection: &mut Injection,
+    slot: &Slot,
+    value: Zeroizing<String>,
+    pair: fn(&str, &[u8]) -> String,
+) -> Result<(), SignError> {
+    match slot {
+        Slot::Header(name) => injection.headers.push((name.clone(), secret(value, name.as_str())?)),
+        Slot::Query(name) => injection.query.push(pair(name, value.as_bytes())),
+        Slot::Cookie(name) => {
+            if value.bytes().any(|byte| byte.is_ascii_control() || byte == b';') {
+                return Err(SignError::NotAHeader("cookie".to_owned()));
+            }
+            injection.cookies.push(format!("{name}={}", value.as_str()));
+        }
+        Slot::Form(name) => {
+            let pair = pair(name, value.as_bytes());
+            match injection.body.as_deref_mut() {
+                Some(BodyChange::Form(pairs)) => pairs.push(pair),
+                _ => injection.body = Some(Box::new(BodyChange::Form(vec![pair]))),
+            }
+        }
+        Slot::Json(name) => {
+            let member = (name.clone(), value.as_str().to_owned());
+            match injection.body.as_deref_mut() {
+                Some(BodyChange::Json(members)) => members.push(member),
+                _ => injection.body = Some(Box::new(BodyChange::Json(vec![member]))),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What stands for a secret where people read: its name in brackets.

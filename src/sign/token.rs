@@ -1,12 +1,11 @@
 //! The tokens of an `oauth2` credential: where they go. The token itself is made, kept and refreshed elsewhere; here it
 //! is a key like any other. The secrets of this scheme are those of the token call, which no request ever carries.
 
-use http::HeaderName;
 use zeroize::Zeroizing;
 
 use super::api_key::prefix_fits;
 use super::material::{Kind, Material};
-use super::text::{mask, secret, text_of};
+use super::text::{mask, put, text_of};
 use super::{Injection, Place, Requirement, SignError, Slot};
 use crate::secret::name::NamePattern;
 use crate::secret::value::SecretBytes;
@@ -146,6 +145,15 @@ impl Token {
         &self.slots
     }
 
+    /// The access token among the parts of a token.
+    pub(super) fn access_token<'k>(&self, keys: &'k [Material]) -> Option<&'k [u8]> {
+        let place = self.parts.iter().position(|part| **part == *ACCESS_TOKEN)?;
+        match keys.get(place) {
+            Some(Material::Text(token)) => Some(token.expose()),
+            _ => None,
+        }
+    }
+
     /// Whether one injection serves every request that has the same token.
     pub(super) fn is_constant(&self) -> bool {
         let tenant = || self.placements.iter().any(|placement| placement.value.contains(&Piece::Tenant));
@@ -185,23 +193,10 @@ impl Token {
                     Piece::Tenant => value.push_str(tenant.ok_or_else(|| SignError::Missing("tenant".to_owned()))?),
                 }
             }
-            match &placement.slot {
-                Slot::Header(name) => injection.headers.push(header(name, value)?),
-                Slot::Query(name) => injection.query.push(query(name, value.as_bytes())),
-                Slot::Cookie(name) => {
-                    if value.bytes().any(|byte| byte.is_ascii_control() || byte == b';') {
-                        return Err(SignError::NotAHeader("cookie".to_owned()));
-                    }
-                    injection.cookies.push(format!("{name}={}", value.as_str()));
-                }
-            }
+            put(&mut injection, &placement.slot, value, query)?;
         }
         Ok(injection)
     }
-}
-
-fn header(name: &HeaderName, value: Zeroizing<String>) -> Result<(HeaderName, http::HeaderValue), SignError> {
-    Ok((name.clone(), secret(value, name.as_str())?))
 }
 
 /// Whether a text of the configuration can stand in a slot, as a prefix or between the parts of a token.
@@ -212,8 +207,11 @@ pub fn text_fits(text: &str, slot: &Slot) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
     use crate::sign::Signer;
+    use crate::sign::body::BodyChange;
 
     fn part(name: &str) -> Piece {
         Piece::Part(name.into())
@@ -254,6 +252,26 @@ mod tests {
             (&*shown.query, &*shown.cookies),
             (&["t=[access_token]".to_owned()][..], &["m=[value.manager]@m1".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn a_token_goes_into_fields_of_the_body() {
+        let placements = vec![
+            placement(Slot::Form("t".to_owned()), "", vec![part(ACCESS_TOKEN)]),
+            placement(Slot::Form("m r".to_owned()), "", vec![part("value.manager")]),
+        ];
+        let form = Token::new(CallNames::default(), placements, Shared::No);
+        let made = form.sign(&[text("a+b"), text("boss")], None).unwrap();
+        let wanted = BodyChange::Form(vec!["t=a%2Bb".to_owned(), "m%20r=boss".to_owned()]);
+        assert_eq!(made.body.as_deref(), Some(&wanted));
+        let shown = form.masked(None).unwrap();
+        let wanted = BodyChange::Form(vec!["t=[access_token]".to_owned(), "m%20r=[value.manager]".to_owned()]);
+        assert_eq!(shown.body.as_deref(), Some(&wanted));
+        let placements = vec![placement(Slot::Json("t".to_owned()), "v:", vec![part(ACCESS_TOKEN)])];
+        let json = Token::new(CallNames::default(), placements, Shared::No);
+        let made = json.sign(&[text("a\"b")], None).unwrap();
+        assert_eq!(made.body.as_deref(), Some(&BodyChange::Json(vec![("t".to_owned(), "v:a\"b".to_owned())])));
+        assert!(Signer::Token(Box::new(json)).edits_body());
     }
 
     #[test]

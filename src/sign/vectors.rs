@@ -10,10 +10,10 @@ use std::path::Path;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::hmac::{Hmac, HmacSpec, SignatureEncoding};
+use super::hmac::{Hmac, HmacSpec, KeySpec, SignatureEncoding};
 use super::material::{HashAlgorithm, KeyEncoding, Material};
 use super::{SignContext, Signable, Signer};
-use crate::clock::Timestamp;
+use crate::clock::{Sequence, Timestamp};
 use crate::secret::name::NamePattern;
 use crate::secret::value::SecretBytes;
 
@@ -60,6 +60,9 @@ fn run(case: &Value) -> Result<(), String> {
         fixed_nonce: text(&case["nonce"]),
         tenant: None,
         captures: &[],
+        sequence: Sequence::default(),
+        access_token: None,
+        turn: None,
     };
     let expect = &case["expect"];
     if let Some(wanted) = text(&expect["text"]) {
@@ -100,13 +103,13 @@ fn pairs(value: &Value) -> Vec<(String, String)> {
 
 fn signer(table: &Value) -> Result<Signer, String> {
     let header = |(name, template): (String, String)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), template);
+    let encoding = match text(&table["key_encoding"]) {
+        Some("base64") => KeyEncoding::Base64,
+        Some("hex") => KeyEncoding::Hex,
+        _ => KeyEncoding::Text,
+    };
     let spec = HmacSpec {
-        secret: NamePattern::parse("key").unwrap(),
-        key_encoding: match text(&table["key_encoding"]) {
-            Some("base64") => KeyEncoding::Base64,
-            Some("hex") => KeyEncoding::Hex,
-            _ => KeyEncoding::Text,
-        },
+        key: KeySpec::Secret(NamePattern::parse("key").unwrap(), encoding),
         algorithm: match text(&table["algorithm"]) {
             Some("sha512") => HashAlgorithm::Sha512,
             _ => HashAlgorithm::Sha256,
@@ -120,6 +123,8 @@ fn signer(table: &Value) -> Result<Signer, String> {
         values: pairs(&table["values"]),
         set: pairs(&table["set"]).into_iter().map(header).collect(),
         set_query: pairs(&table["set_query"]),
+        set_form: pairs(&table["set_form"]),
+        set_json: pairs(&table["set_json"]),
     };
     Hmac::compile(spec).map(|hmac| Signer::Hmac(Box::new(hmac))).map_err(|errors| format!("template: {errors:?}"))
 }

@@ -12,6 +12,7 @@ use crate::secret::name::{NamePattern, SecretName};
 use crate::secret::set::{Digest, SecretFile, SecretSet};
 use crate::secret::value::BadReason;
 use crate::sign::Signer;
+use crate::sign::digest::Nonces;
 use crate::sign::material::Material;
 use crate::sign::seal::Kept;
 
@@ -87,6 +88,8 @@ pub struct Value {
     pub keys: Box<[Material]>,
     /// What the keys alone make, for schemes that cover nothing of the request.
     pub kept: Kept,
+    /// What upstreams have asked of `digest` with these keys.
+    pub nonces: Nonces,
     fingerprint: Fingerprint,
     /// When it was read.
     pub loaded_at: Timestamp,
@@ -104,6 +107,7 @@ impl Value {
         Self {
             keys: keys.into(),
             kept: Kept::default(),
+            nonces: Nonces::default(),
             fingerprint: Fingerprint([0; 4]),
             loaded_at: now,
             generation: version,
@@ -345,6 +349,7 @@ impl Compiler<'_> {
         let value = Value {
             keys: keys.into(),
             kept: Kept::default(),
+            nonces: Nonces::default(),
             fingerprint: self.moment.fingerprint_key.of(&digest),
             loaded_at: self.moment.now,
             generation: self.set.generation,

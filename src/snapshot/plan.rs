@@ -12,6 +12,7 @@ use crate::secret::name::NamePattern;
 use crate::secret::value::{PEM_LIMIT, TEXT_LIMIT};
 use crate::sign::Signer;
 use crate::sign::basic::PublicValue;
+use crate::sign::body::Holds;
 
 /// A configuration made ready for requests.
 #[derive(Debug)]
@@ -40,12 +41,18 @@ pub struct Plan {
 pub struct RoutePlan {
     /// Index into [`Plan::identities`]; `None` for plain HTTP upstreams.
     pub identity: Option<usize>,
-    /// Whether a signature covers the body.
-    pub needs_body: bool,
+    /// Whether the whole body must be there before anything is signed.
+    pub holds: Holds,
+    /// Whether credentials fill fields of the body.
+    pub edits_body: bool,
     /// Whether what a credential puts in depends on the request or its time.
     pub needs_request: bool,
     /// Whether a credential uses random bytes.
     pub needs_random: bool,
+    /// Whether a credential uses numbers that grow.
+    pub needs_sequence: bool,
+    /// Which of the route's credentials, counted from 0, waits for the upstream's challenge (`digest`).
+    pub challenged: Option<usize>,
     /// Whether a credential has tokens, which are looked up before anything else of the request is used.
     pub has_tokens: bool,
 }
@@ -175,9 +182,12 @@ fn plan_route(config: &Config, route: &Route, identities: &mut Identities) -> Ro
     let identity = route.upstream.tls.then(|| identities.of_route(route, &config.trust));
     RoutePlan {
         identity,
-        needs_body: signers().any(|signer| signer.needs_body()),
+        holds: signers().map(|signer| signer.holds()).max().unwrap_or_default(),
+        edits_body: signers().any(|signer| signer.edits_body()),
         needs_request: signers().any(|signer| !signer.is_constant()),
         needs_random: signers().any(|signer| signer.needs_random()),
+        needs_sequence: signers().any(|signer| signer.needs_sequence()),
+        challenged: signers().position(|signer| matches!(**signer, Signer::Digest(_))),
         has_tokens: signers().any(|signer| matches!(**signer, Signer::Token(_))),
     }
 }

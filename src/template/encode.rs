@@ -23,6 +23,13 @@ pub(crate) fn url(input: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The same, but for the bytes in `kept`, which stay too.
+pub(super) fn url_but(input: &[u8], kept: &[u8], out: &mut Vec<u8>) {
+    for &byte in input {
+        if is_unreserved(byte) || kept.contains(&byte) { out.push(byte) } else { percent(byte, out) }
+    }
+}
+
 /// `application/x-www-form-urlencoded` as the WHATWG URL standard writes it: space is `+`, `*-._` stay.
 pub(crate) fn form(input: &[u8], out: &mut Vec<u8>) {
     for &byte in input {
@@ -74,6 +81,12 @@ pub(crate) fn form_decode(input: &[u8]) -> Cow<'_, [u8]> {
         return Cow::Borrowed(input);
     }
     let mut out = Vec::with_capacity(input.len());
+    percent_decode(input, b' ', &mut out);
+    Cow::Owned(out)
+}
+
+/// Decodes `%XX`, and `+` as said; a `%` that begins no pair of digits stays.
+pub(super) fn percent_decode(input: &[u8], plus: u8, out: &mut Vec<u8>) {
     let mut rest = input;
     while let Some((&byte, more)) = rest.split_first() {
         let pair = match (byte, more) {
@@ -84,11 +97,10 @@ pub(crate) fn form_decode(input: &[u8]) -> Cow<'_, [u8]> {
             out.push(high << 4 | low);
             rest = &more[2..];
         } else {
-            out.push(if byte == b'+' { b' ' } else { byte });
+            out.push(if byte == b'+' { plus } else { byte });
             rest = more;
         }
     }
-    Cow::Owned(out)
 }
 
 /// The value of one hexadecimal digit.

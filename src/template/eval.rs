@@ -5,6 +5,7 @@
 
 use zeroize::Zeroizing;
 
+use super::pairs::Reader;
 use super::variables::Source;
 use super::{Hole, Part, Template};
 use crate::sign::material::Material;
@@ -35,8 +36,36 @@ pub struct Input<'i> {
     pub values: &'i [Zeroizing<Vec<u8>>],
     /// The same as people may see them.
     pub shown: &'i [Vec<u8>],
+    /// What the credential sets that lists have: see [`Own`].
+    pub own: &'i [Own],
     /// The signature, once there is one.
     pub signature: Option<&'i str>,
+}
+
+/// A place that the credential itself fills before it signs. Lists have it as if it had been sent.
+#[derive(Debug)]
+pub struct Own {
+    /// Where.
+    pub place: OwnPlace,
+    /// The name, of a header in lower case.
+    pub name: Box<str>,
+    /// What it is filled with, not encoded.
+    pub value: Zeroizing<Vec<u8>>,
+    /// What people may see of that, where it tells a secret.
+    pub shown: Option<Vec<u8>>,
+}
+
+/// What [`Own`] fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnPlace {
+    /// A header.
+    Header,
+    /// A parameter of the query.
+    Query,
+    /// A field of a form body.
+    Form,
+    /// A member of a JSON body.
+    Json,
 }
 
 /// Two buffers that the results of functions alternate between; wiped, as they may hold secrets.
@@ -73,7 +102,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => sink.put(text.as_bytes()),
-                Part::Hole(hole) if hole.tainted => hole.write_mask(input, sink),
+                Part::Hole(hole) if hole.tainted => hole.write_mask(input, sink)?,
                 Part::Hole(hole) => hole.write(input, &mut scratch, sink)?,
             }
         }
@@ -83,18 +112,26 @@ impl Template {
 
 impl Hole {
     fn write(&self, input: &Input<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> Result<(), SignError> {
-        let value = self.source.value(input)?;
         let Scratch { result, next } = scratch;
+        let value = match &self.source {
+            Source::Pairs(pairs) => {
+                result.clear();
+                pairs.write(input, Reader::Upstream, result)?;
+                None
+            }
+            source => Some(source.value(input)?),
+        };
         for (index, step) in self.steps.iter().enumerate() {
             next.clear();
-            step.apply(if index == 0 { &value } else { result }, input.keys, next)?;
+            let text = value.as_deref().filter(|_| index == 0);
+            step.apply(text.unwrap_or(result), input, next)?;
             std::mem::swap(result, next);
         }
-        sink.put(if self.steps.is_empty() { &value } else { result });
+        sink.put(value.as_deref().filter(|_| self.steps.is_empty()).unwrap_or(result));
         Ok(())
     }
 
-    fn write_mask(&self, input: &Input<'_>, sink: &mut impl Sink) {
+    fn write_mask(&self, input: &Input<'_>, sink: &mut impl Sink) -> Result<(), SignError> {
         match &self.source {
             Source::Secret(_, name) => {
                 sink.put(b"[");
@@ -102,8 +139,14 @@ impl Hole {
                 sink.put(b"]");
             }
             Source::Value(index) => sink.put(input.shown.get(*index).map_or(&[], Vec::as_slice)),
-            // Only these two are ever tainted.
-            _ => sink.put(b"[secret]"),
+            Source::Pairs(pairs) => {
+                let mut text = Vec::new();
+                pairs.write(input, Reader::People, &mut text)?;
+                sink.put(&text);
+            }
+            // The one that is left of those that are ever tainted.
+            _ => sink.put(b"[access_token]"),
         }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Cuts the text of a template into literals and holes, and a hole into its variable and functions.
 //! Knows braces, quotes and commas, and no names.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::TemplateError;
@@ -37,11 +38,9 @@ impl<'t> Chunk<'t> {
     fn split(&self, separator: u8) -> Vec<Self> {
         let mut parts = Vec::new();
         let mut from = 0;
-        let mut quoted = false;
+        let mut quotes = Quotes::default();
         for (index, byte) in self.text.bytes().enumerate() {
-            if byte == b'"' {
-                quoted = !quoted;
-            } else if byte == separator && !quoted {
+            if quotes.outside(byte) && byte == separator {
                 parts.push(self.cut(from, index));
                 from = index + 1;
             }
@@ -69,10 +68,59 @@ impl<'t> Chunk<'t> {
         Ok((name, Some(arguments)))
     }
 
-    /// The text between quotes.
-    pub(super) fn quoted(&self) -> Option<&'t str> {
-        let inner = self.text.strip_prefix('"')?.strip_suffix('"')?;
-        if inner.contains('"') { None } else { Some(inner) }
+    /// What stands between quotes, with the escapes `\n`, `\r`, `\t`, `\\`, `\"` and `\'` made what they mean.
+    /// `None` for what is not in quotes.
+    pub(super) fn quoted(&self) -> Option<Result<Cow<'t, str>, TemplateError>> {
+        let mark = self.text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        let inner = self.text.strip_prefix(mark)?.strip_suffix(mark)?;
+        if !inner.contains('\\') {
+            return (!inner.contains(mark)).then_some(Ok(Cow::Borrowed(inner)));
+        }
+        let mut out = String::with_capacity(inner.len());
+        let mut chars = inner.chars();
+        while let Some(c) = chars.next() {
+            out.push(match c {
+                '\\' => match chars.next() {
+                    Some('n') => '\n',
+                    Some('r') => '\r',
+                    Some('t') => '\t',
+                    Some(c @ ('\\' | '"' | '\'')) => c,
+                    other => {
+                        let what = other.map_or_else(|| "\\".to_owned(), |c| format!("\\{c}"));
+                        let hint = "the escapes are \\n, \\r, \\t, \\\\, \\\" and \\'";
+                        return Some(Err(self.error(format!("there is no escape {what}"), Some(hint.to_owned()))));
+                    }
+                },
+                c if c == mark => return None,
+                c => c,
+            });
+        }
+        Some(Ok(Cow::Owned(out)))
+    }
+}
+
+/// Follows quotes, `"..."` or `'...'`, in which a backslash takes the next byte along.
+#[derive(Default)]
+struct Quotes {
+    open: Option<u8>,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Whether this byte stands outside of quotes and is no quote itself.
+    fn outside(&mut self, byte: u8) -> bool {
+        let Some(mark) = self.open else {
+            self.open = Some(byte).filter(|byte| matches!(byte, b'"' | b'\''));
+            return self.open.is_none();
+        };
+        if self.escaped {
+            self.escaped = false;
+        } else if byte == b'\\' {
+            self.escaped = true;
+        } else if byte == mark {
+            self.open = None;
+        }
+        false
     }
 }
 
@@ -135,12 +183,12 @@ pub(super) fn pieces<'t>(text: &'t str, errors: &mut Vec<TemplateError>) -> Vec<
 /// The brace that closes the one at `open`; braces nest (names of secrets have holes), those in quotes do not count.
 fn closing(bytes: &[u8], open: usize) -> Option<usize> {
     let mut depth = 0_usize;
-    let mut quoted = false;
+    let mut quotes = Quotes::default();
     for (index, byte) in bytes.iter().enumerate().skip(open) {
+        let outside = quotes.outside(*byte);
         match byte {
-            b'"' => quoted = !quoted,
-            b'{' if !quoted => depth += 1,
-            b'}' if !quoted => {
+            b'{' if outside => depth += 1,
+            b'}' if outside => {
                 depth -= 1;
                 if depth == 0 {
                     return Some(index);

@@ -1,15 +1,26 @@
 //! The template language: parsed and type-checked when the configuration loads, evaluated per request. PURE.
 //!
 //! A template is literal text with holes, `{variable|function|function(argument)}`. [`Template::parse`]
-//! cuts it (`lex`), finds the names (`variables`, `functions`) and checks the types (`compile`); what is
-//! left to do per request is `eval`. The language is described in `docs/TEMPLATES.md`. Not here: what
+//! cuts it (`lex`), finds the names (`variables`, `functions`) and checks the types (`compile`, `call`,
+//! `pairs_compile`); what is left to do per request is `eval`, with `step` for text, `pairs` for lists, `moment` for times. The language is described in `docs/TEMPLATES.md`. Not here: what
 //! a signature does with the text (`sign::hmac`). Callers: schemes whose text the configuration writes.
 
+mod call;
 mod compile;
+mod decode;
 pub(crate) mod encode;
 mod eval;
 mod functions;
+mod json;
 mod lex;
+#[cfg(test)]
+mod list_tests;
+mod media;
+mod moment;
+mod nonce;
+mod pairs;
+mod pairs_compile;
+mod step;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -17,10 +28,11 @@ mod variables;
 
 use std::ops::Range;
 
-pub use eval::{Input, Sink};
+pub use eval::{Input, Own, OwnPlace, Sink};
 
 use crate::secret::name::NamePattern;
 use crate::sign::material::Kind;
+use variables::Source;
 
 /// A mistake in a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +55,10 @@ pub enum Type {
     Bytes,
     /// A moment: written as seconds since 1970, unless `format` says otherwise.
     Time,
+    /// Parameters or headers: names with values.
+    Pairs,
+    /// Texts that `pairs` made and `join` will put together.
+    List,
 }
 
 /// Where the text of a template goes, which decides what it may have.
@@ -88,6 +104,18 @@ pub struct Scope<'s> {
     pub position: Position,
     /// The values that come before it, in the order of [`Input::values`].
     pub values: &'s [Named],
+    /// What lists may have in them.
+    pub lists: Lists,
+}
+
+/// Whether [`Input::own`] may tell a secret, so that what is made of lists must not be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lists {
+    /// Nothing that the credential sets tells one.
+    #[default]
+    Plain,
+    /// Something does.
+    Tainted,
 }
 
 /// The secrets that templates use, each once, in the order of [`Input::keys`].
@@ -130,8 +158,8 @@ enum Part {
 /// `{variable|function|..}`
 #[derive(Debug)]
 struct Hole {
-    source: variables::Source,
-    steps: Box<[functions::Step]>,
+    source: Source,
+    steps: Box<[step::Step]>,
     /// The value tells a secret: it is made of one by other means than an HMAC.
     tainted: bool,
 }
@@ -147,23 +175,54 @@ impl Template {
 
     /// Whether the result depends on the query as sent.
     pub fn reads_query(&self) -> bool {
-        self.sources().any(variables::Source::reads_query)
+        self.sources().any(Source::reads_query) || self.steps().any(step::Step::reads_query)
     }
 
     /// Whether the result depends on the body.
     pub fn reads_body(&self) -> bool {
-        self.sources().any(|source| matches!(source, variables::Source::Plain(variables::Plain::Body)))
+        self.sources().any(Source::reads_body) || self.steps().any(step::Step::reads_body)
     }
 
-    /// Whether `{nonce}` or `{uuid}` is in it.
+    /// Whether a random `{nonce}` or `{uuid}` is in it.
     pub fn reads_random(&self) -> bool {
-        use variables::{Plain, Source};
-        self.sources().any(|source| matches!(source, Source::Nonce(_) | Source::Plain(Plain::Uuid)))
+        self.sources().any(|source| match source {
+            Source::Nonce(nonce) => nonce.is_random(),
+            Source::Plain(plain) => *plain == variables::Plain::Uuid,
+            _ => false,
+        })
+    }
+
+    /// Whether a nonce that grows is in it.
+    pub fn reads_sequence(&self) -> bool {
+        self.sources().any(|source| matches!(source, Source::Nonce(nonce) if !nonce.is_random()))
+    }
+
+    /// Whether `{access_token}` is in it.
+    pub fn reads_token(&self) -> bool {
+        self.sources().any(|source| matches!(source, Source::Plain(variables::Plain::AccessToken)))
+    }
+
+    /// Whether a list is in it, which has what [`Input::own`] has.
+    pub fn reads_lists(&self) -> bool {
+        self.sources().any(|source| matches!(source, Source::Pairs(_)))
+    }
+
+    /// The values that it uses, by their places.
+    pub fn values(&self) -> impl Iterator<Item = usize> {
+        let of_sources = self.sources().flat_map(|source| {
+            let (own, pairs) = match source {
+                Source::Value(index) => (Some(*index), None),
+                Source::Pairs(pairs) => (None, Some(pairs)),
+                _ => (None, None),
+            };
+            own.into_iter().chain(pairs.into_iter().flat_map(|pairs| pairs.values()))
+        });
+        of_sources.chain(self.steps().filter_map(step::Step::value))
     }
 
     /// Whether `{signature}` is in it.
     pub fn reads_signature(&self) -> bool {
-        self.sources().any(|source| matches!(source, variables::Source::Plain(variables::Plain::Signature)))
+        self.sources().any(|source| matches!(source, Source::Plain(variables::Plain::Signature)))
     }
 
     /// Whether the result tells a secret, so that people must not see it.
@@ -174,7 +233,7 @@ impl Template {
     /// The request headers that it reads.
     pub fn headers(&self) -> impl Iterator<Item = &http::HeaderName> {
         self.sources().filter_map(|source| match source {
-            variables::Source::Header(name) => Some(name),
+            Source::Header(name) => Some(name),
             _ => None,
         })
     }
@@ -182,15 +241,33 @@ impl Template {
     /// The query parameters that it reads, by decoded name.
     pub fn query_parameters(&self) -> impl Iterator<Item = &str> {
         self.sources().filter_map(|source| match source {
-            variables::Source::QueryParameter(name) => Some(&**name),
+            Source::QueryParameter(name) => Some(&**name),
             _ => None,
         })
     }
 
-    fn sources(&self) -> impl Iterator<Item = &variables::Source> {
+    fn holes(&self) -> impl Iterator<Item = &Hole> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Hole(hole) => Some(&hole.source),
+            Part::Hole(hole) => Some(hole),
             Part::Literal(_) => None,
         })
     }
+
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.holes().map(|hole| &hole.source)
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &step::Step> {
+        self.holes().flat_map(|hole| hole.steps.iter())
+    }
+}
+
+/// Where the variable of each hole of a good template stands, in bytes.
+pub fn variables_of(text: &str) -> Vec<Range<usize>> {
+    let pieces = lex::pieces(text, &mut Vec::new());
+    let variable = |piece: lex::Piece<'_>| match piece {
+        lex::Piece::Hole(chunk) => chunk.segments().first().map(lex::Chunk::range),
+        lex::Piece::Literal(..) => None,
+    };
+    pieces.into_iter().filter_map(variable).collect()
 }

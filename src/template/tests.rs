@@ -3,22 +3,28 @@
 use http::HeaderMap;
 use proptest::prelude::*;
 
-use super::{Input, Position, Scope, Secrets, Template, TemplateError};
-use crate::clock::Timestamp;
+use super::{Input, Lists, Position, Scope, Secrets, Template, TemplateError};
+use crate::clock::{Sequence, Timestamp};
 use crate::secret::value::SecretBytes;
 use crate::sign::material::Material;
 use crate::sign::{SignContext, SignError, Signable};
 
-const SIGNED: Scope<'static> = Scope { position: Position::Signed, values: &[] };
-const HEADER: Scope<'static> = Scope { position: Position::Header, values: &[] };
+const SIGNED: Scope<'static> = Scope { position: Position::Signed, values: &[], lists: Lists::Plain };
+const HEADER: Scope<'static> = Scope { position: Position::Header, values: &[], lists: Lists::Plain };
 
 /// The text for the request that the guide uses throughout; every secret is `s3cret`.
 pub(super) fn evaluate(text: &str) -> Result<Vec<u8>, SignError> {
+    // The guide's second request has a form as its body.
+    let (kind, body): (_, &[u8]) = match text.contains("form)") || text.contains("{form.") {
+        true => ("application/x-www-form-urlencoded", b"b=2&a=x+y&a=&c=%26"),
+        false => ("application/json", b"{\"total\":1}"),
+    };
     let mut secrets = Secrets::default();
-    let template = Template::parse(text, SIGNED, &mut secrets).map_err(|errors| panic!("{text}: {errors:?}"));
+    let template = Template::parse(text, SIGNED, &mut secrets).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
     let secret = SecretBytes::new(b"s3cret".to_vec());
     let keys: Vec<Material> = secrets.list().iter().map(|(_, kind)| kind.load(&secret).unwrap()).collect();
     let mut headers = HeaderMap::new();
+    headers.append("content-type", kind.parse().unwrap());
     headers.append("x-one", "A".parse().unwrap());
     headers.append("x-one", "B".parse().unwrap());
     let request = Signable {
@@ -28,7 +34,7 @@ pub(super) fn evaluate(text: &str) -> Result<Vec<u8>, SignError> {
         path: "/rest/v1/a%2Fb",
         query: Some("id=7&name=a%20b+c"),
         headers: &headers,
-        body: Some(b"{\"total\":1}"),
+        body: Some(body),
     };
     let context = SignContext {
         now: Timestamp { seconds: 1_790_000_000, nanos: 7_000_000 },
@@ -36,11 +42,21 @@ pub(super) fn evaluate(text: &str) -> Result<Vec<u8>, SignError> {
         fixed_nonce: None,
         tenant: Some("m1"),
         captures: &[("shop", "m1")],
+        sequence: Sequence { millis: 1_790_000_000_007, micros: 1_790_000_000_007_001, nanos: 3 },
+        access_token: Some(b"ya29.t0ken"),
+        turn: None,
     };
-    let input =
-        Input { request: &request, context: &context, keys: &keys, values: &[], shown: &[], signature: Some("SIG") };
+    let input = Input {
+        request: &request,
+        context: &context,
+        keys: &keys,
+        values: &[],
+        shown: &[],
+        own: &[],
+        signature: Some("SIG"),
+    };
     let mut out = Vec::new();
-    template?.write(&input, &mut out)?;
+    template.write(&input, &mut out)?;
     Ok(out)
 }
 
@@ -125,7 +141,7 @@ fn mistakes_are_told_with_place_and_hint() {
             "{signature}",
             1..10,
             "there is no signature yet when this is evaluated",
-            Some("use it in set or set_query, which are made after signing"),
+            Some("use it in set, set_query, set_form or set_json, which are made after signing"),
         ),
         (
             "{value.x}",
@@ -137,7 +153,9 @@ fn mistakes_are_told_with_place_and_hint() {
             "{nonce(8)}",
             1..6,
             "nonce takes one number of random bytes, 16 to 48",
-            Some("the text is twice as long, in hexadecimal"),
+            Some(
+                "the text is twice as long, in hexadecimal; or write nonce(alnum), nonce(digits) or nonce(increasing)",
+            ),
         ),
         ("{}", 1..1, "a variable is missing between the braces", Some("write {{ and }} for literal braces")),
     ];
@@ -162,15 +180,15 @@ fn the_examples_of_the_guide_are_true() {
     let mut count = 0;
     for line in guide.lines().filter_map(|line| line.strip_prefix("| `{")) {
         let Some((template, result)) = line.split_once("` | `") else { continue };
-        let result = result.split_once('`').unwrap().0;
+        let result = result.split_once('`').unwrap().0.replace('⏎', "\n");
         let template = format!("{{{}", template.replace("\\|", "|"));
-        if template.contains("{signature") || template.contains("{value.") {
+        if template.contains("{signature") || template.contains("value.NAME") || template.contains('…') {
             continue;
         }
         assert_eq!(says(&template), result, "{template}");
         count += 1;
     }
-    assert!(count > 25, "only {count} examples were found");
+    assert!(count > 85, "only {count} examples were found");
 }
 
 proptest! {

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 
 use http::HeaderName;
-use sha2::Digest as _;
 
 use super::eval::Input;
-use super::{Type, encode};
-use crate::clock::Timestamp;
+use super::media::{self, Media};
+use super::moment::Moment;
+use super::nonce::Nonce;
+use super::pairs::Pairs;
+use super::{Type, encode, json};
 use crate::sign::material::Material;
 use crate::sign::{SignContext, SignError, Signable};
 
@@ -16,20 +18,26 @@ use crate::sign::{SignContext, SignError, Signable};
 pub(super) enum Source {
     /// A variable that is a single word.
     Plain(Plain),
-    /// `nonce`, `nonce(N)`: N random bytes in hexadecimal.
-    Nonce(usize),
+    /// `nonce`, `nonce(..)`
+    Nonce(Nonce),
     /// `query.NAME`: the decoded value of the first parameter of that name.
     QueryParameter(Box<str>),
+    /// `form.NAME`: the same of a form that is the body.
+    FormField(Box<str>),
+    /// `json.NAME`, `json./POINTER`: a value of a JSON body.
+    Json(Box<str>),
     /// `header.NAME`: the values of all lines of that name, joined with `, `.
     Header(HeaderName),
     /// `capture.NAME`
     Capture(Box<str>),
-    /// `{timestamp|format("..")}`
-    Formatted(Box<str>),
+    /// `timestamp` and what is made of it.
+    Moment(Moment),
     /// `secret:NAME`: the place in the list of secrets, and the name as it is shown.
     Secret(usize, Box<str>),
     /// `value.NAME`: the place in the list of values.
     Value(usize),
+    /// `params(..)`, `headers(..)`, `sorted_query`
+    Pairs(Box<Pairs>),
 }
 
 /// Variables that are a single word.
@@ -43,15 +51,14 @@ pub(super) enum Plain {
     Target,
     Url,
     Body,
-    Seconds,
     Millis,
-    Iso8601,
     Uuid,
     Tenant,
+    AccessToken,
     Signature,
 }
 
-/// Every variable that is a single word, `nonce` aside.
+/// Every variable that is a single word; but for nonces, times and lists.
 pub(super) const PLAIN: &[(&str, Plain, Type)] = &[
     ("method", Plain::Method, Type::Text),
     ("scheme", Plain::Scheme, Type::Text),
@@ -62,23 +69,30 @@ pub(super) const PLAIN: &[(&str, Plain, Type)] = &[
     ("target", Plain::Target, Type::Text),
     ("url", Plain::Url, Type::Text),
     ("body", Plain::Body, Type::Text),
-    ("timestamp", Plain::Seconds, Type::Time),
     ("timestamp_ms", Plain::Millis, Type::Text),
-    ("iso8601", Plain::Iso8601, Type::Text),
     ("uuid", Plain::Uuid, Type::Text),
     ("tenant", Plain::Tenant, Type::Text),
+    ("access_token", Plain::AccessToken, Type::Text),
     ("signature", Plain::Signature, Type::Text),
 ];
-
-/// Random bytes of `nonce` without an argument, and the fewest that `nonce(N)` takes: 128 bits never repeat.
-pub(super) const NONCE_BYTES: usize = 16;
-/// The most that `nonce(N)` takes.
-pub(super) const NONCE_BYTES_MAX: usize = 48;
 
 impl Source {
     /// Whether the value depends on the query as sent.
     pub(super) fn reads_query(&self) -> bool {
-        matches!(self, Self::QueryParameter(_) | Self::Plain(Plain::Query | Plain::Target | Plain::Url))
+        match self {
+            Self::QueryParameter(_) | Self::Plain(Plain::Query | Plain::Target | Plain::Url) => true,
+            Self::Pairs(pairs) => pairs.reads_query(),
+            _ => false,
+        }
+    }
+
+    /// Whether the value depends on the body.
+    pub(super) fn reads_body(&self) -> bool {
+        match self {
+            Self::FormField(_) | Self::Json(_) | Self::Plain(Plain::Body) => true,
+            Self::Pairs(pairs) => pairs.reads_body(),
+            _ => false,
+        }
     }
 
     /// The value; borrowed wherever the request has it in one piece.
@@ -86,19 +100,27 @@ impl Source {
         let context = input.context;
         Ok(match self {
             Self::Plain(plain) => return plain.value(input),
-            Self::Nonce(bytes) => match context.fixed_nonce {
-                Some(nonce) => Cow::Borrowed(nonce.as_bytes()),
-                None => Cow::Owned(nonce(context, *bytes)),
+            Self::Nonce(nonce) => match context.fixed_nonce {
+                Some(fixed) => Cow::Borrowed(fixed.as_bytes()),
+                None => Cow::Owned(nonce.text(context)),
             },
-            Self::QueryParameter(name) => query_parameter(input.request.query.unwrap_or_default(), name),
+            Self::QueryParameter(name) => parameter(input.request.query.unwrap_or_default().as_bytes(), name),
+            Self::FormField(name) => match body_of(input.request, Media::Form) {
+                Some(body) => parameter(body, name),
+                None => Cow::Borrowed(&[]),
+            },
+            Self::Json(place) => match body_of(input.request, Media::Json) {
+                Some(body) => json::find(body, place)?.unwrap_or_default(),
+                None => Cow::Borrowed(&[]),
+            },
             Self::Header(name) => header(input.request, name),
             Self::Capture(name) => {
                 let found = context.captures.iter().find(|(known, _)| **known == **name);
                 let (_, value) = found.ok_or_else(|| SignError::Missing(format!("capture.{name}")))?;
                 Cow::Borrowed(value.as_bytes())
             }
-            Self::Formatted(format) => {
-                let text = strftime(context.now, format).ok_or_else(|| SignError::Missing("timestamp".to_owned()))?;
+            Self::Moment(moment) => {
+                let text = moment.text(context.now).ok_or_else(|| SignError::Missing("timestamp".to_owned()))?;
                 Cow::Owned(text.into_bytes())
             }
             Self::Secret(index, name) => match input.keys.get(*index) {
@@ -109,6 +131,8 @@ impl Source {
                 let value = input.values.get(*index).ok_or_else(|| SignError::Missing("value".to_owned()))?;
                 Cow::Borrowed(value.as_slice())
             }
+            // `eval` writes a list where its text is wiped.
+            Self::Pairs(_) => Cow::Borrowed(&[]),
         })
     }
 }
@@ -134,37 +158,15 @@ impl Plain {
                 Cow::Owned(format!("{scheme}://{host}{path}{mark}{query}").into_bytes())
             }
             Self::Body => Cow::Borrowed(request.body.unwrap_or_default()),
-            Self::Seconds => Cow::Owned(context.now.seconds.to_string().into_bytes()),
             Self::Millis => Cow::Owned(context.now.millis().to_string().into_bytes()),
-            Self::Iso8601 => {
-                let text = strftime(context.now, "%Y-%m-%dT%H:%M:%SZ");
-                Cow::Owned(text.ok_or_else(|| SignError::Missing("timestamp".to_owned()))?.into_bytes())
-            }
             Self::Uuid => Cow::Owned(uuid(context)),
             Self::Tenant => borrowed(context.tenant.ok_or_else(|| SignError::Missing("tenant".to_owned()))?),
+            Self::AccessToken => {
+                Cow::Borrowed(context.access_token.ok_or_else(|| SignError::Missing("access token".to_owned()))?)
+            }
             Self::Signature => borrowed(input.signature.unwrap_or_default()),
         })
     }
-}
-
-/// Formats a moment in UTC; `None` for a format that is none, or a year that no calendar has.
-pub(super) fn strftime(time: Timestamp, format: &str) -> Option<String> {
-    let moment = jiff::Timestamp::new(time.seconds, i32::try_from(time.nanos).ok()?).ok()?;
-    jiff::fmt::strtime::format(format, moment).ok()
-}
-
-/// The first half of the attempt's random bytes, stretched where more are asked for; a longer
-/// nonce begins with the shorter one.
-fn nonce(context: &SignContext<'_>, bytes: usize) -> Vec<u8> {
-    let half = &context.random[..NONCE_BYTES];
-    let mut raw = half.to_vec();
-    if bytes > NONCE_BYTES {
-        raw.extend_from_slice(&sha2::Sha256::digest(half));
-        raw.truncate(bytes);
-    }
-    let mut out = Vec::with_capacity(2 * raw.len());
-    encode::hex(&raw, &mut out);
-    out
 }
 
 /// RFC 9562 section 5.4, of the second half of the attempt's random bytes.
@@ -198,11 +200,20 @@ fn header<'i>(request: &Signable<'i>, name: &HeaderName) -> Cow<'i, [u8]> {
     joined
 }
 
-fn query_parameter<'i>(query: &'i str, name: &str) -> Cow<'i, [u8]> {
-    for pair in query.split('&') {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if *encode::form_decode(key.as_bytes()) == *name.as_bytes() {
-            return encode::form_decode(value.as_bytes());
+/// The body, if it is said to be of this kind.
+fn body_of<'i>(request: &Signable<'i>, media: Media) -> Option<&'i [u8]> {
+    request.body.filter(|body| !body.is_empty() && media::of(request.headers) == Some(media))
+}
+
+/// The decoded value of the first parameter of this decoded name; empty where there is none.
+fn parameter<'i>(text: &'i [u8], name: &str) -> Cow<'i, [u8]> {
+    for pair in text.split(|byte| *byte == b'&') {
+        let (key, value) = match memchr::memchr(b'=', pair) {
+            Some(at) => (&pair[..at], &pair[at + 1..]),
+            None => (pair, &[][..]),
+        };
+        if *encode::form_decode(key) == *name.as_bytes() {
+            return encode::form_decode(value);
         }
     }
     Cow::Borrowed(&[])

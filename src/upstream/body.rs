@@ -298,7 +298,7 @@ impl RequestBody {
     }
 
     /// The same once more, where it is not streamed.
-    pub(super) fn spare(&self) -> Option<Self> {
+    pub fn spare(&self) -> Option<Self> {
         match self {
             Self::Empty => Some(Self::Empty),
             Self::Held(bytes) => Some(Self::Held(bytes.clone())),

@@ -16,6 +16,8 @@ bearer = { secret = "shop/{tenant}/token" }
 secret = "vendor/key"
 sign = "{header.Authorization}"
 set = { "X-Token" = "{header.Authorization|cut_prefix(\"Bearer \")}", "X-Sum" = "{signature}" }
+[credential.asked]
+digest = { username = "Mufasa", password = { secret = "zoo/password" } }
 [credential.signed.hmac]
 secret = "vendor/key"
 algorithm = "sha256"
@@ -37,14 +39,22 @@ host = "{shop}.shop.example"
 tenant = "{shop}"
 credential = ["shop", "query", "echo"]
 [[route]]
+name = "zoo"
+host = "zoo.example"
+credential = "asked"
+[[route]]
 name = "named"
 host = "named.example"
 tenant = { header = "Countersign-Tenant" }
 credential = "shop"
 "#;
 
-const SECRETS: &[(&str, &str)] =
-    &[("partner/key", "canary-key"), ("vendor/key", "canary-hmac\n"), ("shop/m1/token", "canary-token")];
+const SECRETS: &[(&str, &str)] = &[
+    ("partner/key", "canary-key"),
+    ("vendor/key", "canary-hmac\n"),
+    ("shop/m1/token", "canary-token"),
+    ("zoo/password", "Circle of Life"),
+];
 
 fn explain(words: &[&str]) -> Ran {
     let scratch = Scratch::with(CONFIG, SECRETS);
@@ -159,4 +169,26 @@ echo signs this text:
     Bearer [shop/{tenant}/token]
 ";
     assert_eq!((ran.status, ran.out.as_str()), (0, expected));
+}
+
+/// RFC 7616 section 3.9.1.
+#[test]
+fn an_answer_to_a_challenge_is_explained_with_it() {
+    let asked = "Digest realm=\"http-auth@example.org\", qop=\"auth, auth-int\", algorithm=SHA-256, \
+                 nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"";
+    let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
+    let url = "https://zoo.example/dir/index.html";
+    let ran = explain(&["GET", url, "--challenge", asked, "--nonce", cnonce]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
+    assert!(!ran.out.contains("Circle"), "{ran:?}");
+    let (json, response) = (ran.json(), "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1");
+    assert!(header(&json, "authorization").unwrap().contains(&format!("response=\"{response}\"")), "{json}");
+    let text = "Mufasa:http-auth@example.org:[zoo/password]\nGET:/dir/index.html";
+    assert_eq!(json["canonical"][0]["text"], text);
+
+    let ran = explain(&["GET", url]);
+    assert_eq!(header(&ran.json(), "authorization"), None, "nothing was asked yet");
+    assert_eq!(ran.json()["canonical"][0]["text"], "Mufasa:<realm>:[zoo/password]\nGET:/dir/index.html");
+    let ran = explain(&["GET", url, "--challenge", "Basic realm=\"x\""]);
+    assert!(ran.status == 1 && ran.err.contains("--challenge"), "{ran:?}");
 }

@@ -10,6 +10,9 @@ const SEED: &str = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
 async fn debug_of_a_running_proxy_shows_no_secret() {
     let upstream = Upstream::ok().await;
     let url = upstream.url();
+    let asked = "HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\nContent-Length: 0\r\n\r\n";
+    let refusing = Upstream::answering(asked).await;
+    let asking = refusing.url();
     let clients = pki::authority("clients");
     let pair = clients.client("worker").unwrap();
     let key_text = pair.key.lines().nth(2).unwrap().as_bytes()[8..32].to_vec();
@@ -19,11 +22,18 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         bearer = {{ secret = "key" }}
         [credential.b]
         basic = {{ username = "shop", password = {{ secret = "password" }} }}
+        [credential.d]
+        digest = {{ username = "shop", password = {{ secret = "digest" }} }}
         [credential.s.hmac]
         secret = "hmac"
         sign = "{{body}}{{secret:salt}}"
         set = {{ "X-Sig" = "{{signature}}" }}
-        [credential.m.http_signature]
+        [credential.m.hmac]
+        key = "{{secret:hmac}}&{{secret:salt}}"
+        values = {{ all = "{{params(query)|with(k,secret:key)|sorted|pairs('{{k}}{{v}}','')}}" }}
+        sign = "{{value.all}}"
+        set_query = {{ token = "{{secret:salt}}", sig = "{{signature}}" }}
+        [credential.message.http_signature]
         key = "ed25519"
         key_id = {{ secret = "id" }}
         algorithm = "ed25519"
@@ -31,7 +41,7 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         name = "message"
         host = "message.test"
         upstream = "{url}"
-        credential = "m"
+        credential = "message"
         [[route]]
         name = "api"
         host = "api.test"
@@ -41,7 +51,12 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         name = "basic"
         host = "basic.test"
         upstream = "{url}"
-        credential = "b"
+        credential = ["b", "m"]
+        [[route]]
+        name = "digest"
+        host = "digest.test"
+        upstream = "{asking}"
+        credential = "d"
         [[route]]
         name = "tls"
         host = "tls.test"
@@ -52,6 +67,7 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     ))
     .secret("key", canary("key"))
     .secret("password", canary("password"))
+    .secret("digest", canary("digest"))
     .secret("hmac", canary("hmac"))
     .secret("salt", canary("salt"))
     .secret("ed25519", SEED)
@@ -62,6 +78,8 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
     let proxy = setup.start().await;
     assert_eq!(proxy.get("api.test", "/").await.status, 200);
     assert_eq!(proxy.get("basic.test", "/").await.status, 200);
+    assert_eq!(proxy.get("digest.test", "/").await.status, 401);
+    assert_eq!(refusing.seen().len(), 2);
     assert_eq!(proxy.get("message.test", "/").await.status, 200);
     assert_eq!(proxy.get("tls.test", "/").await.error(), Some("upstream_unreachable"));
 
@@ -83,7 +101,7 @@ async fn debug_of_a_running_proxy_shows_no_secret() {
         public.add("an identity", format!("{identity:?}"));
     }
     let mut secrets: Vec<Vec<u8>> =
-        ["key", "password", "hmac", "salt", "id"].map(|name| canary(name).into_bytes()).into();
+        ["key", "password", "digest", "hmac", "salt", "id"].map(|name| canary(name).into_bytes()).into();
     secrets.push(key_text);
     secrets.push(SEED.as_bytes().to_vec());
     public.holds_none_of(&secrets);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use countersign::playground::certs::Pair;
+use md5::Digest as _;
 use rustix::process::Signal;
 
 use super::canary::{Public, canary};
@@ -25,6 +26,8 @@ api_key = { secret = "cookie", cookie = "sid" }
 bearer = { secret = "bearer" }
 [credential.basic]
 basic = { username = { secret = "user" }, password = { secret = "password" } }
+[credential.digest]
+digest = { username = "shop", password = { secret = "digest" } }
 [credential.hmac.hmac]
 secret = "hmac"
 sign = "{method}\n{target}\n{timestamp}\n{nonce}\n{body|sha256|hex}\n{secret:salt}"
@@ -44,8 +47,9 @@ api_key = { secret = "shop/{tenant}/key", header = "X-Key" }
 "#;
 
 const SCHEMES: [&str; 8] = ["header", "query", "cookie", "bearer", "basic", "hmac", "hex", "message"];
-const SECRETS: [&str; 10] =
-    ["header", "query", "cookie", "bearer", "user", "password", "hmac", "salt", "message", "message-id"];
+const SECRETS: [&str; 11] =
+    ["header", "query", "cookie", "bearer", "user", "password", "digest", "hmac", "salt", "message", "message-id"];
+const CHALLENGE: &str = "Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
 
 /// Upstreams that fail, each under a host of its own.
 const FAULTS: [&str; 5] = ["refused", "plain", "silent", "garbled", "torn"];
@@ -58,6 +62,7 @@ struct Stage {
     tls: Upstream,
     /// Refuses what is signed, which is then in the log.
     denied: Upstream,
+    asking: Upstream,
     faults: Vec<(&'static str, String)>,
     /// Kept, so that their ports stay theirs.
     _upstreams: Vec<Upstream>,
@@ -69,6 +74,18 @@ async fn garbled() -> Upstream {
         while let Some(seen) = conversation.request().await {
             let key = seen.head.header("x-key").unwrap_or_default().to_owned();
             conversation.send(format!("HTTP/1.1 2x0 {key}\r\n{key}\r\n\r\n")).await;
+        }
+    })
+    .await
+}
+
+/// An upstream that asks for Digest, and in the end refuses what it got.
+async fn asking() -> Upstream {
+    Upstream::scripted(async |mut conversation| {
+        while let Some(seen) = conversation.request().await {
+            let refuse = seen.head.header("authorization").is_none() || seen.head.target().starts_with("/a?");
+            let refusal = format!("HTTP/1.1 401 No\r\nWWW-Authenticate: {CHALLENGE}\r\nContent-Length: 0\r\n\r\n");
+            conversation.send(if refuse { refusal.as_str() } else { OK }).await;
         }
     })
     .await
@@ -95,6 +112,9 @@ impl Stage {
             text
         });
         put("hex", hex.as_bytes());
+        // What Digest makes of a password is worth as much.
+        let worth = format!("shop:r:{}", canary("digest"));
+        secrets.push(md5::Md5::digest(worth).to_vec());
         secrets.push(key.into_bytes());
 
         let (ca, clients) = (pki::authority("ca"), pki::authority("clients"));
@@ -106,6 +126,7 @@ impl Stage {
         secrets.push(middle_of(&client));
 
         let good = Upstream::ok().await;
+        let asking = asking().await;
         let tls = Upstream::tls(pki::server(&ca, Clients::Of(clients.certificate()))).await;
         let denied = Upstream::answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
         let plain = Upstream::ok().await;
@@ -126,7 +147,7 @@ impl Stage {
         ]);
         let faults = faults.collect();
         let _upstreams = vec![plain, silent, garbled, torn];
-        Self { scratch, secrets, public: Public::default(), good, tls, denied, faults, _upstreams }
+        Self { scratch, secrets, public: Public::default(), good, tls, denied, asking, faults, _upstreams }
     }
 
     fn config(&self) -> String {
@@ -145,6 +166,7 @@ impl Stage {
         for name in SCHEMES {
             route(name, &format!("{name}.test"), &good, &format!("\"{name}\""), "limits = { signed_body = \"100B\" }");
         }
+        route("digest", "digest.test", &self.asking.url(), "\"digest\"", "limits = { signed_body = \"100B\" }");
         let all = "[\"header\", \"query\", \"cookie\", \"basic\", \"hmac\"]";
         route("all", "all.test", &good, all, "");
         let some = "[\"header\", \"query\", \"cookie\", \"hmac\", \"message\"]";
@@ -171,7 +193,8 @@ impl Stage {
         let query = "api_key=mine&x=1";
         let mut hosts: Vec<String> = SCHEMES.iter().chain(&FAULTS).map(|name| format!("{name}.test")).collect();
         hosts.extend(
-            ["all.test", "denied.test", "m1.shops.test", "m2.shops.test", "api.test", "nowhere.test"].map(String::from),
+            ["all.test", "denied.test", "digest.test", "m1.shops.test", "m2.shops.test", "api.test", "nowhere.test"]
+                .map(String::from),
         );
         for host in &hosts {
             for request in [
@@ -253,6 +276,8 @@ impl Stage {
             &["explain", "GET", "http://query.test/a"],
             &["explain", "POST", "http://message.test/a", "--body", "{}", "--format", "json"],
             &["explain", "GET", "http://basic.test/a", "--format", "json"],
+            &["explain", "GET", "http://digest.test/a"],
+            &["explain", "GET", "http://digest.test/a", "--challenge", CHALLENGE, "--format", "json"],
             &["explain", "GET", "http://m1.shops.test/"],
             &["explain", "GET", "https://api.test/"],
         ] {
@@ -301,6 +326,7 @@ async fn a_secret_is_seen_by_the_upstream_and_by_nobody_else() {
     for name in ["header", "cookie", "bearer", "salt", "message-id", "tenant", "second"] {
         assert!(upstream.contains(&canary(name)), "{name} went upstream");
     }
+    assert!(stage.asking.seen().iter().any(|seen| seen.head.raw.contains("response=\"")), "proof went upstream");
     assert!(stage.tls.seen().iter().any(|seen| seen.head.raw.contains(&canary("bearer"))));
     assert!(stage.public.len() > 200);
     stage.public.holds_none_of(&stage.secrets);

@@ -1,0 +1,3 @@
+//! Each scheme through the proxy: what arrives for what a worker sends.
+
+mod fields;
