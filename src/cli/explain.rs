@@ -1,10 +1,9 @@
 //! `explain`: what would leave for a request, shown without sending it and without showing a secret.
 //!
-//! `asked` makes the request that a worker would send, `masked` signs it for people. Matching, preparation,
-//! stripping and signing are the request path's own.
+//! `asked` makes the request that a worker would send. Matching, preparation, stripping and signing are the request
+//! path's own (`proxy::shown` signs for people).
 
 mod asked;
-mod masked;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use crate::observe::Outcome;
 use crate::proxy::failure::Failure;
 use crate::proxy::names::Names;
 use crate::proxy::ready::{Ready, prepare};
+use crate::proxy::shown::{self, Canonical};
 use crate::proxy::tokens::Obtained;
 use crate::proxy::{inbound, matching, tenant};
 use crate::refresh::Token;
@@ -50,14 +50,6 @@ struct Explained {
     /// Where credentials change it.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
-}
-
-/// What one credential would sign.
-#[derive(Debug, Serialize)]
-struct Canonical {
-    credential: String,
-    text: String,
-    string_to_sign: String,
 }
 
 /// Explains one request; what the proxy would refuse is an error in the proxy's own words.
@@ -215,7 +207,8 @@ fn sign(
         body = stripped;
     }
     let covered = route.holds.wants(&draft.headers).then_some(&*body);
-    let signed = masked::sign(snapshot, ready, draft, covered, &context)
+    let values: Vec<&Arc<Value>> = ready.instances.iter().filter_map(|one| one.current.as_ref()).collect();
+    let signed = shown::sign(snapshot, ready, &values, (draft.clone(), draft), Vec::new(), covered, &context)
         .map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))?;
     let credentials = ready.route.credentials.iter().map(|&index| snapshot.credentials[index].name.clone());
     Ok(Explained {

@@ -28,8 +28,8 @@ pub(super) static HTTP_SIGNATURE: Section = Section {
         key(
             "components",
             Kind::Texts("a component such as \"@method\" or \"content-type\""),
-            Is("[\"@method\", \"@target-uri\", \"content-digest\"]"),
-            "what is covered, in this order; parameters stand behind a name: `'@query-param;name=\"page\"'`, `'x-fields;key=\"a\"'`, `\"x-list;sf\"`, `\"x-lines;bs\"`. `content-digest` is made here (RFC 9530), in place of the worker's own",
+            Absent,
+            "what is covered, in this order; absent: `@method`, `@target-uri` and `content-digest`, and with `profile = \"ebay\"` what eBay's libraries cover; parameters stand behind a name: `'@query-param;name=\"page\"'`, `'x-fields;key=\"a\"'`, `\"x-list;sf\"`, `\"x-lines;bs\"`. `content-digest` is made here (RFC 9530), in place of the worker's own",
         ),
         key(
             "parameters",

@@ -226,10 +226,16 @@ pub(super) static ROUTE: Section = Section {
             Is("true"),
             "passes WebSocket handshakes (RFC 6455) and then the bytes of both sides; every other upgrade is dropped, and with `false` this one too",
         ),
+        key(
+            "clock",
+            Kind::Choice(&["system", "follow"]),
+            Is("system"),
+            "whose time signatures use: this machine's, or the upstream's as the `Date` of its answers tells it; with `\"follow\"` a request that was refused for its time is sent once more, where its body can be repeated (`limits.replay_body`)",
+        ),
         key("timeouts", Kind::Table(&TIMEOUTS), Absent, "how long to wait"),
         key("limits", Kind::Table(&ROUTE_LIMITS), Absent, "bounds of this route"),
     ],
-    later: &["recipe", "endpoints", "rate_limit", "retry", "breaker", "clock"],
+    later: &["recipe", "endpoints", "rate_limit", "retry", "breaker"],
     example: "[[route]]\nname       = \"partner\"\nhost       = \"api.partner.example\"\npath       = \"/v2\"\nmethods    = [\"GET\", \"POST\"]\nprefix     = \"/partner\"\nupstream   = \"https://api.partner.example:8443\"\ncredential = \"partner-key\"\ntls        = { client_cert = \"partner/tls.crt\", client_key = \"partner/tls.key\" }\ntimeouts   = { connect = \"5s\", response = \"60s\" }\n",
 };
 

@@ -18,7 +18,7 @@ use crate::token::OAuth;
 
 pub use super::model_net::{Dns, Egress, NoProxy, Trust};
 pub use super::model_oauth::{Events, State, StateUrl};
-pub use super::model_route::{Indexes, Route, Settings};
+pub use super::model_route::{Indexes, Route, RouteClock, Settings};
 
 /// A place in `proxy.toml`, in bytes.
 pub type Span = Range<usize>;

@@ -53,10 +53,21 @@ pub struct Settings {
     pub tls: RouteTls,
     /// Whether WebSocket handshakes pass; default true.
     pub websocket: bool,
+    /// `clock`
+    pub clock: RouteClock,
     /// `timeouts = { .. }`
     pub timeouts: Timeouts,
     /// `limits = { .. }`
     pub limits: RouteLimits,
+}
+
+/// Whose time the signatures of a route use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteClock {
+    /// This machine's.
+    System,
+    /// The upstream's, as far as its answers tell it.
+    Follow,
 }
 
 /// Indexes of which there are mostly none or one: those need no memory of their own. Read as a slice.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::credential::shift;
 use super::fields::{Fields, Mistakes};
 use super::keys_route::ROUTE;
-use super::model::{ListenAddr, RouteLimits, RouteTls, Settings, Spanned, Timeouts, TlsVersion, Upstream};
+use super::model::{ListenAddr, RouteClock, RouteLimits, RouteTls, Settings, Spanned, Timeouts, TlsVersion, Upstream};
 use super::route::Around;
 use super::route_callers::{self, Callers};
 use super::sections::{Taken, address, local};
@@ -15,8 +15,19 @@ use crate::route::host::HostPattern;
 use crate::secret::name::NamePattern;
 
 /// The keys that are read here.
-const KEYS: [&str; 10] =
-    ["methods", "listen", "tenant", "clients", "origins", "stand_in", "tls", "websocket", "timeouts", "limits"];
+const KEYS: [&str; 11] = [
+    "methods",
+    "listen",
+    "tenant",
+    "clients",
+    "origins",
+    "stand_in",
+    "tls",
+    "websocket",
+    "clock",
+    "timeouts",
+    "limits",
+];
 
 /// Settings of earlier routes that a route is compared with; the first is that of a route without any of [`KEYS`].
 const RECENT: usize = 8;
@@ -98,13 +109,14 @@ fn alike(one: &Settings, other: &Settings) -> bool {
         let names = [client_cert, client_key, ca].map(|name| name.map(|name| name.value));
         (names, server_name, min, pins)
     };
-    let Settings { methods, listen, tenant, callers, stand_in, tls: of_tls, websocket, timeouts, limits } = one;
+    let Settings { methods, listen, tenant, callers, stand_in, tls: of_tls, websocket, clock, timeouts, limits } = one;
     *methods == other.methods
         && *listen == other.listen
         && *tenant == other.tenant
         && *callers == other.callers
         && *stand_in == other.stand_in
         && *websocket == other.websocket
+        && *clock == other.clock
         && *timeouts == other.timeouts
         && *limits == other.limits
         && tls(of_tls) == tls(&other.tls)
@@ -133,6 +145,7 @@ fn read(
         timeouts: unless("timeouts").map_or_else(|| timeouts(&fields.table("timeouts")), |d| d.timeouts.clone()),
         limits: unless("limits").map_or_else(|| limits(&fields.table("limits")), |d| d.limits.clone()),
         websocket: fields.flag("websocket"),
+        clock: if fields.choice("clock") == "follow" { RouteClock::Follow } else { RouteClock::System },
     };
     (settings, callers)
 }

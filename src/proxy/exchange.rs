@@ -1,7 +1,7 @@
 //! One request's attempts at the upstream: signed, sent, and once more where that is safe. Called by `request`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use http::header::{UPGRADE, VIA};
@@ -12,10 +12,12 @@ use super::failure::Failure;
 use super::live::Live;
 use super::ready::{self, Ready};
 use super::request::Outgoing;
+use super::skew::{self, Change, may_be_skew};
 use super::tally::Tally;
 use super::tokens::{self, Obtained};
-use super::{Proxy, challenge, hop};
+use super::{Proxy, challenge, hop, transcript};
 use crate::clock::{Sequence, Timestamp};
+use crate::config::model::RouteClock;
 use crate::observe::Outcome;
 use crate::sign::SignContext;
 use crate::sign::body::Holds;
@@ -27,7 +29,8 @@ use crate::upstream::body::RequestBody;
 use crate::upstream::lease::{Answer, Patience};
 use crate::upstream::pool::{Freshness, Origin};
 
-/// Sends, and once more with the previous secret where a rotation may have come too early for the upstream.
+/// Sends; once more by the upstream's clock where it refused the time of ours and the route follows it; and once more
+/// with the previous secret where a rotation may have come too early for the upstream.
 pub(super) async fn exchange(
     proxy: &Proxy,
     live: &Live,
@@ -37,7 +40,7 @@ pub(super) async fn exchange(
     body: Outgoing,
     tally: &mut Tally,
 ) -> Result<Answer, Failure> {
-    let attempt = Attempt { proxy, live, ready, origin, arrived: tally.at };
+    let attempt = Attempt { proxy, live, ready, origin, arrived: tally.at, correction: AtomicI64::new(0) };
     let (one, several);
     let newest = match &*ready.instances {
         [only] => {
@@ -62,8 +65,12 @@ pub(super) async fn exchange(
     };
     let bytes = held.as_ref().map(|(bytes, _)| bytes);
     let previous = attempt.previous();
-    let spare = (previous.is_some() || !ready.tokens.is_empty()).then(|| draft.clone());
-    let (answer, word) = attempt.said(draft, held_body(bytes), bytes, newest, tally).await?;
+    let spare = (previous.is_some() || !ready.tokens.is_empty() || attempt.follows()).then(|| draft.clone());
+    let (mut answer, mut word) = attempt.said(draft, held_body(bytes), bytes, newest, tally).await?;
+    if let Some(draft) = spare.as_ref().filter(|_| attempt.was_skewed(&answer)) {
+        drop(answer);
+        (answer, word) = attempt.said(draft.clone(), held_body(bytes), bytes, newest, tally).await?;
+    }
     if word == Word::Accepted {
         return Ok(answer);
     }
@@ -110,6 +117,8 @@ pub(super) struct Attempt<'a> {
     pub(super) ready: &'a Ready<'a>,
     origin: &'a Arc<Origin>,
     arrived: Timestamp,
+    /// What the last attempt added to our time, in milliseconds.
+    correction: AtomicI64,
 }
 
 impl Attempt<'_> {
@@ -186,6 +195,9 @@ impl Attempt<'_> {
         // A handshake takes a connection of its own.
         let handshake = draft.headers.contains_key(UPGRADE);
         let mut freshness = if handshake { Freshness::Http1 } else { Freshness::Any };
+        let plan = &self.live.snapshot.plan.routes[self.ready.index];
+        let captures: Vec<(&str, &str)> =
+            self.ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         if let Some(bytes) = signed {
             tally.progress.finish();
             if tally.attempts == 0 {
@@ -210,9 +222,14 @@ impl Attempt<'_> {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
             let next = lease.after_refusal(freshness);
-            let reframes = self.live.snapshot.plan.routes[self.ready.index].reframes;
-            let spare = reframes.then(|| draft.clone());
-            let mut sealed = self.seal(draft, signed, values, turn)?;
+            let spare = plan.reframes.then(|| draft.clone());
+            let mut context = self.context(&captures, turn)?;
+            let sent_at = context.now;
+            context.now = self.corrected(sent_at);
+            // Without a challenge there is nothing yet that an upstream could refuse.
+            let proves = !values.is_empty() && (turn.is_some() || plan.challenged.is_none());
+            let unsigned = (proves && transcript::is_wanted()).then(|| draft.clone());
+            let mut sealed = self.seal(draft, signed, values, &context)?;
             if let Some(changed) = sealed.take_body() {
                 body = RequestBody::Held(Some(changed));
             }
@@ -231,7 +248,14 @@ impl Attempt<'_> {
             let sent = lease.send(request, &progress, patience, self.ready.trailers).await;
             tally.upstream_ends();
             match sent {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.look_at_clock(&answer, sent_at);
+                    if let Some(draft) = unsigned.filter(|_| transcript::is_refusal(answer.status())) {
+                        let (snapshot, body) = (&self.live.snapshot, self.covered(signed));
+                        transcript::write(snapshot, self.ready, draft, (values, body), &context, answer.status());
+                    }
+                    return Ok(answer);
+                }
                 Err(failed) => match failed.unsent.zip(next) {
                     Some((request, next)) => {
                         freshness = next;
@@ -255,7 +279,7 @@ impl Attempt<'_> {
         draft: Draft,
         body: Option<&Bytes>,
         values: &[&Arc<Value>],
-        turn: Option<&Turn>,
+        context: &SignContext<'_>,
     ) -> Result<Sealed, Failure> {
         let snapshot = &self.live.snapshot;
         if self.ready.route.credentials.is_empty() {
@@ -281,23 +305,77 @@ impl Attempt<'_> {
         if steps.len() != credentials.len() {
             return Err(Failure::new(Outcome::CredentialUnavailable, "a credential of the route has no value"));
         }
-        let plan = &snapshot.plan.routes[self.ready.index];
-        let captures: Vec<(&str, &str)> =
-            self.ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let body = self.covered(body);
+        draft.seal(steps, body, context).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
+    }
+
+    /// What this attempt's signatures depend on beside the request.
+    fn context<'c>(
+        &'c self,
+        captures: &'c [(&'c str, &'c str)],
+        turn: Option<&'c Turn>,
+    ) -> Result<SignContext<'c>, Failure> {
+        let plan = &self.live.snapshot.plan.routes[self.ready.index];
         let now = if plan.needs_request { self.proxy.clock.now() } else { self.arrived };
-        let context = SignContext {
+        Ok(SignContext {
             now,
             random: if plan.needs_random { super::random()? } else { [0; 32] },
             fixed_nonce: None,
             tenant: self.ready.tenant.as_deref(),
-            captures: &captures,
+            captures,
             sequence: if plan.needs_sequence { self.proxy.sequences.next(now) } else { Sequence::default() },
             access_token: None,
             turn,
-        };
-        let empty = Bytes::new();
-        let body = if plan.holds == Holds::Never { None } else { Some(body.unwrap_or(&empty).as_ref()) };
-        draft.seal(steps, body, &context).map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))
+        })
+    }
+
+    /// The body as signers get it.
+    fn covered<'b>(&self, body: Option<&'b Bytes>) -> Option<&'b [u8]> {
+        let plan = &self.live.snapshot.plan.routes[self.ready.index];
+        (plan.holds != Holds::Never).then(|| body.map_or(&b""[..], |body| body))
+    }
+
+    /// Whether signatures of this request take their time from the upstream's clock.
+    fn follows(&self) -> bool {
+        self.ready.route.clock == RouteClock::Follow && self.live.snapshot.plan.routes[self.ready.index].needs_request
+    }
+
+    /// The time that signatures use.
+    fn corrected(&self, now: Timestamp) -> Timestamp {
+        if !self.follows() {
+            return now;
+        }
+        let correction = self.live.route(self.ready.index).skew.correction();
+        self.correction.store(correction, Ordering::Relaxed);
+        skew::shifted(now, correction)
+    }
+
+    /// Whether the upstream may have refused the time of the last attempt, and another one is known now.
+    fn was_skewed(&self, answer: &Answer) -> bool {
+        may_be_skew(answer.status())
+            && self.follows()
+            && self.live.route(self.ready.index).skew.was_wrong(self.correction.load(Ordering::Relaxed))
+    }
+
+    /// Reads the upstream's clock now and then, and whenever it may have refused our time.
+    fn look_at_clock(&self, answer: &Answer, sent: Timestamp) {
+        let live = self.live.route(self.ready.index);
+        let refused = may_be_skew(answer.status()) && self.follows();
+        if !refused && !live.skew.is_due(self.arrived) {
+            return;
+        }
+        let Some((offset, change)) = live.skew.read(answer.headers(), sent, self.proxy.clock.now()) else { return };
+        live.metrics.set_clock_offset(offset);
+        let (route, seconds) = (self.ready.route.name.as_str(), offset / 1000);
+        match change {
+            Change::None => {}
+            Change::Far => {
+                tracing::warn!(route, offset_seconds = seconds, "the upstream's clock is far from this machine's")
+            }
+            Change::Near => {
+                tracing::info!(route, offset_seconds = seconds, "the upstream's clock is near this machine's again")
+            }
+        }
     }
 
     /// A request that was not sent, without what signing put in: every attempt is signed anew.

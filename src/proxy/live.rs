@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::gate::Gate;
 use super::gates::Gates;
 use super::ready::Ready;
+use super::skew::Skew;
 use crate::config::model::Authority;
 use crate::control::egress::egress;
 use crate::observe::metrics::{Metrics, PoolState, RouteMetrics};
@@ -40,6 +41,8 @@ pub struct RouteLive {
     pub metrics: Arc<RouteMetrics>,
     /// Requests at one time.
     pub in_flight: Gate,
+    /// The clock of its upstream.
+    pub skew: Skew,
     /// The names of its credentials, for the access line.
     pub credentials: Option<String>,
     /// The Host that leaves, where the route has one name.
@@ -84,6 +87,7 @@ impl Live {
             metrics: self.metrics.route(&route.name),
             in_flight: self.gates.of(&route.name, route.limits.in_flight),
             credentials: (!names.is_empty()).then(|| names.join(",")),
+            skew: Skew::default(),
             host: OnceLock::new(),
             origin: ArcSwapOption::empty(),
         }

@@ -25,7 +25,7 @@ use super::tally::Tally;
 use super::tokens;
 use super::upgrade::Handshake;
 use super::{browser, callers, challenge, hop, inbound, tenant};
-use crate::config::model::TenantSource;
+use crate::config::model::{RouteClock, TenantSource};
 use crate::observe::Outcome;
 use crate::sign::body::Holds;
 use crate::sign::seal::Draft;
@@ -249,7 +249,10 @@ fn share_to_hold(
         return Ok(None);
     };
     let now = proxy.clock.now();
-    let may_fall_back = plan.challenged.is_some()
+    // The upstream may refuse the time of a signature, and is then followed.
+    let follows = plan.needs_request && ready.route.clock == RouteClock::Follow;
+    let may_fall_back = follows
+        || plan.challenged.is_some()
         || !ready.tokens.is_empty()
         || ready.instances.iter().any(|instance| instance.fallback(now).is_some());
     Ok(if may_fall_back { proxy.buffered.take(length as usize) } else { None })

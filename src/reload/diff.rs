@@ -114,7 +114,7 @@ fn client_shape(client: &Client) -> (String, String) {
 /// What a route says, without where it stands in the file. Names nothing by index, because indexes move.
 fn route_shape(config: &Config, route: &Route) -> String {
     let Route { name: _, span: _, host, path, prefix, upstream, credentials, settings } = route;
-    let Settings { methods, listen, tenant, callers, stand_in, tls, websocket, timeouts, limits } = &**settings;
+    let Settings { methods, listen, tenant, callers, stand_in, tls, websocket, clock, timeouts, limits } = &**settings;
     let identity = IdentitySpec::of(tls, &config.trust);
     let clients = callers
         .clients
@@ -125,7 +125,7 @@ fn route_shape(config: &Config, route: &Route) -> String {
     let names: Vec<&str> = credentials.iter().map(|&index| config.credentials[index].name.as_str()).collect();
     format!(
         "{host} {path:?} {methods:?} {prefix:?} {listen:?} {upstream:?} {tenant:?} {identity:?} {server_name:?} \
-         {websocket} {timeouts:?} {limits:?} {names:?} {clients:?} {origins:?} {stand_in:?}"
+         {websocket} {clock:?} {timeouts:?} {limits:?} {names:?} {clients:?} {origins:?} {stand_in:?}"
     )
 }
 

@@ -125,6 +125,8 @@ struct Stage {
     public: Public,
     good: Upstream,
     tls: Upstream,
+    /// Refuses what is signed, which is then in the log.
+    denied: Upstream,
     asking: Upstream,
     faults: Vec<(&'static str, String)>,
     /// Kept, so that their ports stay theirs.
@@ -192,6 +194,7 @@ impl Stage {
         let good = Upstream::ok().await;
         let asking = asking().await;
         let tls = Upstream::tls(pki::server(&ca, Clients::Of(clients.certificate()))).await;
+        let denied = Upstream::answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
         let plain = Upstream::ok().await;
         let silent = Upstream::scripted(async |mut one| while one.request().await.is_some() {}).await;
         let garbled = garbled().await;
@@ -210,7 +213,7 @@ impl Stage {
         ]);
         let faults = faults.collect();
         let _upstreams = vec![plain, silent, garbled, torn];
-        Self { scratch, secrets, public: Public::default(), good, tls, asking, faults, _upstreams }
+        Self { scratch, secrets, public: Public::default(), good, tls, denied, asking, faults, _upstreams }
     }
 
     fn config(&self) -> String {
@@ -232,6 +235,8 @@ impl Stage {
         route("digest", "digest.test", &self.asking.url(), "\"digest\"", "limits = { signed_body = \"100B\" }");
         let all = "[\"header\", \"query\", \"cookie\", \"basic\", \"hmac\"]";
         route("all", "all.test", &good, all, "");
+        let some = "[\"header\", \"query\", \"cookie\", \"hmac\", \"message\"]";
+        route("denied", "denied.test", &self.denied.url(), some, "");
         route("tenant", "{tenant}.shops.test", &good, "\"tenant\"", "tenant = \"{tenant}\"");
         for (name, url) in &self.faults {
             let host = format!("{name}.test");
@@ -254,7 +259,8 @@ impl Stage {
         let query = "api_key=mine&x=1";
         let mut hosts: Vec<String> = SCHEMES.iter().chain(&FAULTS).map(|name| format!("{name}.test")).collect();
         hosts.extend(
-            ["all.test", "digest.test", "m1.shops.test", "m2.shops.test", "api.test", "nowhere.test"].map(String::from),
+            ["all.test", "denied.test", "digest.test", "m1.shops.test", "m2.shops.test", "api.test", "nowhere.test"]
+                .map(String::from),
         );
         for host in &hosts {
             for request in [
@@ -382,6 +388,11 @@ async fn a_secret_is_seen_by_the_upstream_and_by_nobody_else() {
     let lines = program.lines();
     assert!(lines.iter().any(|line| line.contains("\"level\":\"debug\"")), "the log is at its most talkative");
     assert!(lines.iter().any(|line| line.contains("\"outcome\":\"upstream_protocol\"")));
+    let refused = |credential: &str| {
+        let credential = format!("\"credential\":\"{credential}\"");
+        lines.iter().any(|line| line.contains("refused a signed request") && line.contains(&credential))
+    };
+    assert!(refused("hmac") && refused("message"), "what was signed is in the log");
     stage.public.add("the log", lines.join("\n"));
 
     // The upstream has seen what it must see, so the search is for what really went by.

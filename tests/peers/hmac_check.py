@@ -99,7 +99,7 @@ def crossed():
                    "secret": "matrix key, longer than one block of the short hashes: " + "k" * 100}
 
 
-def explained(bench, proxy, case):
+def explained(bench, proxy, upstream, case):
     at = datetime.datetime.fromtimestamp(int(case["at"] or 1790000000), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     arguments = ["explain", case["method"], case["url"], "--format", "json", "-c", proxy.folder / "proxy.toml", "--at", at]
     if case["nonce"]:
@@ -116,6 +116,11 @@ def explained(bench, proxy, case):
     headers = [(name, value) for name, value in answer["headers"]]
     request = lib.Recorded(answer["method"], answer["target"], headers, b"", None)
     bench.report.equal(f"explain gives the signature of {case['name']}", place(case, request), case["signature"])
+    upstream.take()
+    status, said = lib.replay(answer, case["body"].encode(), upstream.port, tls=True)
+    seen = upstream.take()
+    trouble = judged(case, seen[0]) if status == "200" and len(seen) == 1 else f"status {status}: {said}"
+    bench.report.check(f"what explain prints of {case['name']}, sent by curl, has OpenSSL's signature", not trouble, trouble)
 
 
 def live(bench, proxy, upstream, case, host, target):
@@ -123,12 +128,17 @@ def live(bench, proxy, upstream, case, host, target):
     seen = upstream.take()
     if status != 200 or len(seen) != 1:
         return f"status {status}, {body!r}, {len(seen)} requests upstream"
-    text = RULES[case["name"]](seen[0], seen[0].body.decode()) if case["name"] in RULES else "\n".join(
-        [seen[0].method, seen[0].one("host"), seen[0].target, hashlib.new(case["algorithm"], seen[0].body).hexdigest()])
+    return judged(case, seen[0])
+
+
+def judged(case, request):
+    """Why the signature of what arrived is not that of OpenSSL and Python, or nothing."""
+    text = RULES[case["name"]](request, request.body.decode()) if case["name"] in RULES else "\n".join(
+        [request.method, request.one("host"), request.target, hashlib.new(case["algorithm"], request.body).hexdigest()])
     key = DECODE[case["key_encoding"]](case["secret"])
     by_openssl = ENCODE[case["encoding"]](openssl(key, text.encode(), case["algorithm"]))
     by_python = ENCODE[case["encoding"]](hmac.new(key, text.encode(), case["algorithm"]).digest())
-    found = place(case, seen[0])
+    found = place(case, request)
     return "" if found == by_openssl == by_python else f"text {text!r}: found {found}, openssl {by_openssl}, python {by_python}"
 
 
@@ -145,7 +155,7 @@ def checks(bench):
     proxy = bench.proxy("proxy", "".join(credential(c) + route(c["name"], hosts[c["name"]], upstream.port)
                                          for c in [*CASES, *matrix]), secrets)
     for case in CASES:
-        explained(bench, proxy, case)
+        explained(bench, proxy, upstream, case)
         target = case["url"].partition(hosts[case["name"]])[2]
         trouble = live(bench, proxy, upstream, case, hosts[case["name"]], target)
         bench.report.check(f"a live request of {case['name']} has OpenSSL's signature", not trouble, trouble)

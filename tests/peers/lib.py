@@ -96,6 +96,18 @@ def ask(address, path, method="GET", headers=None, body=None, timeout=10):
         connection.close()
 
 
+def replay(shown, body, port, tls=False):
+    """Sends what `explain --format json` printed with curl to a port of this machine; (status, body)."""
+    headers = [word for name, value in shown["headers"] for word in ("-H", f"{name}: {value}" if value else f"{name};")]
+    host = next(value for name, value in shown["headers"] if name == "host")
+    url = f"{'https' if tls else 'http'}://{host}{shown['target']}"
+    done = subprocess.run(["curl", "-s", "-S", "-k", "-g", "--path-as-is", "-X", shown["method"], "--data-binary", "@-", *headers,
+                           "--connect-to", f"::127.0.0.1:{port}", "-w", "\n%{http_code}", url],
+                          input=body, capture_output=True, timeout=30)
+    said, _, status = (done.stdout + done.stderr).decode(errors="replace").rpartition("\n")
+    return status, said
+
+
 class Authority:
     """A private certificate authority on P-256."""
 

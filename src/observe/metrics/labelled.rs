@@ -104,6 +104,11 @@ impl Labelled {
                 gauge_row(&mut family, &labels, route.connections(state).get())?;
             }
         }
+        let help = "The upstream's clock less this machine's, by the Date of its answers";
+        let mut family = gauge(encoder, "countersign_clock_offset_seconds", help)?;
+        for (name, offset) in named().filter_map(|(name, route)| Some((name, route.clock_offset()?))) {
+            ConstGauge::new(offset).encode(family.encode_family(&[("route", name)])?)?;
+        }
         Ok(())
     }
 

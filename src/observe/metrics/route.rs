@@ -1,6 +1,6 @@
 //! What is counted for one route.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -50,6 +50,8 @@ pub struct RouteMetrics {
     pub upstream_time: Histogram,
     requests: [AtomicU64; Outcome::COUNT],
     connections: [Gauge; PoolState::ALL.len()],
+    /// In milliseconds; the least number where nothing is known.
+    clock_offset: AtomicI64,
 }
 
 impl RouteMetrics {
@@ -59,6 +61,7 @@ impl RouteMetrics {
             upstream_time: Histogram::new(UPSTREAM_BOUNDS),
             requests: std::array::from_fn(|_| AtomicU64::new(0)),
             connections: Default::default(),
+            clock_offset: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -70,6 +73,17 @@ impl RouteMetrics {
     /// How many requests ended so.
     pub fn requests(&self, outcome: Outcome) -> u64 {
         self.requests[outcome.index()].load(Ordering::Relaxed)
+    }
+
+    /// The upstream's clock less ours, in milliseconds.
+    pub fn set_clock_offset(&self, milliseconds: i64) {
+        self.clock_offset.store(milliseconds, Ordering::Relaxed);
+    }
+
+    /// In seconds; nothing where no answer has told the time yet.
+    pub fn clock_offset(&self) -> Option<f64> {
+        let milliseconds = self.clock_offset.load(Ordering::Relaxed);
+        (milliseconds != i64::MIN).then(|| milliseconds as f64 / 1000.0)
     }
 
     /// The number of connections in a state, to be moved with `inc` and `dec`.

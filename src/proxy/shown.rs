@@ -1,51 +1,66 @@
-//! Signs a draft as the request path does, and beside it makes what people may see of the result.
+//! Signs a draft as the request path does, and beside it makes what people may see of the result. Callers:
+//! `cli::explain`, `transcript`.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
+use serde::Serialize;
 
-use super::Canonical;
-use crate::proxy::ready::Ready;
+use super::ready::Ready;
 use crate::sign::body::BodyChange;
 use crate::sign::material::Material;
 use crate::sign::seal::{Draft, Step};
-use crate::sign::{Injection, SignContext, SignError, Transcript};
+use crate::sign::{Injection, SignContext, SignError, Signer, Transcript};
 use crate::snapshot::Snapshot;
+use crate::snapshot::credential::Value;
 
 /// What people may see of a signed request.
-pub(super) struct Signed {
+pub struct Signed {
     /// As it would leave, secrets masked.
-    pub(super) shown: Draft,
+    pub shown: Draft,
     /// In the order of the credentials that have a text.
-    pub(super) canonical: Vec<Canonical>,
+    pub canonical: Vec<Canonical>,
     /// The body as it would leave, secrets masked; nothing where credentials leave it alone.
-    pub(super) body: Option<String>,
+    pub body: Option<String>,
+}
+
+/// What one credential would sign.
+#[derive(Debug, Serialize)]
+pub struct Canonical {
+    /// The credential's name.
+    pub credential: String,
+    /// The canonical text.
+    pub text: String,
+    /// The text that the key is applied to.
+    pub string_to_sign: String,
 }
 
 /// What an earlier credential put in, and what stands for it where people read.
-type Masks = Vec<(String, String)>;
+pub type Masks = Vec<(String, String)>;
 
 /// Texts of fewer bytes are no secrets, and to replace them would spoil what is beside them.
 const TEXT: usize = 4;
 
 /// Each credential signs the real request with what the earlier ones put in. A later text that has an earlier
-/// one's secret in it shows the mask: such texts are made over the shown request.
-pub(super) fn sign(
+/// one's secret in it shows the mask: such texts are made over the shown request. `shown` is the draft as people may
+/// see it, `masks` what was hidden in it; `values` are those of the route's credentials, in order.
+pub fn sign(
     snapshot: &Snapshot,
     ready: &Ready<'_>,
-    draft: Draft,
+    values: &[&Arc<Value>],
+    (draft, mut shown): (Draft, Draft),
+    mut masks: Masks,
     body: Option<&[u8]>,
     context: &SignContext<'_>,
 ) -> Result<Signed, SignError> {
     let mut known = *context;
-    let mut shown = draft.clone();
     let mut shown_body: Option<Bytes> = None;
     let mut canonical = Vec::new();
-    let mut masks = Masks::new();
     let mut steps: Vec<Step<'_>> = Vec::new();
-    for (&index, instance) in ready.route.credentials.iter().zip(&ready.instances) {
+    for (&index, value) in ready.route.credentials.iter().zip(values) {
         let credential = &snapshot.credentials[index];
-        let value = instance.value().map_err(|why| SignError::Missing(why.secret))?;
         let step = Step { signer: &credential.signer, keys: &value.keys, kept: None };
         let mut earlier = draft.clone().seal(&steps, body, context)?;
         let changed = earlier.take_body();
@@ -94,9 +109,13 @@ fn mask(injection: &mut Injection, masks: &Masks) {
 
 /// The texts of a credential's secrets, which a later template may have cut out of what was put in.
 fn texts(step: Step<'_>) -> impl Iterator<Item = (String, String)> {
-    step.signer.requirements().iter().zip(step.keys).filter_map(|(requirement, key)| match key {
+    let names: Vec<String> = match &**step.signer {
+        Signer::Token(token) => token.parts().iter().map(|part| format!("[{part}]")).collect(),
+        signer => signer.requirements().iter().map(|requirement| format!("[{}]", requirement.pattern)).collect(),
+    };
+    names.into_iter().zip(step.keys).filter_map(|(name, key)| match key {
         Material::Text(bytes) if bytes.expose().len() >= TEXT => {
-            Some((String::from_utf8_lossy(bytes.expose()).into_owned(), format!("[{}]", requirement.pattern)))
+            Some((String::from_utf8_lossy(bytes.expose()).into_owned(), name))
         }
         _ => None,
     })
@@ -124,7 +143,7 @@ fn remember(real: &Injection, shown: &Injection, masks: &mut Masks) {
 
 impl Signed {
     /// Host first, then the others.
-    pub(super) fn headers(&self) -> Vec<(String, String)> {
+    pub fn headers(&self) -> Vec<(String, String)> {
         let host = ("host".to_owned(), self.shown.host.as_str().to_owned());
         let others = self.shown.headers.iter();
         let others = others.map(|(n, v)| (n.as_str().to_owned(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
