@@ -303,7 +303,7 @@ impl Signer {
             Self::Bearer(scheme) => scheme.masked(),
             Self::Basic(scheme) => scheme.masked(),
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
-            Self::Token(scheme) => scheme.masked(context.tenant),
+            Self::Token(scheme) => scheme.masked(keys, context.tenant),
         }
     }
 }
