@@ -19,7 +19,6 @@ use super::tokens::Tokens;
 use super::view::{NoToken, NoTokenKind, Token, TokenKind, Want};
 use crate::clock::Timestamp;
 use crate::control::outward::{CallError, Lost, Unsent, authority};
-use crate::secret::value::SecretBytes;
 use crate::sign::Signer;
 use crate::sign::material::Material;
 use crate::snapshot::credential::{Instance, Value};
@@ -414,7 +413,7 @@ fn adopt(
     mut keys: Vec<Material>,
     tokens: &TokenSet,
 ) {
-    keys.extend(tokens.access.clone().map(|token: SecretBytes| Material::Text(token)));
+    keys.extend(tokens.access.clone().map(Material::Text));
     let until = times::usable_until(tokens).map_or(Timestamp::from_seconds(FAR), |end| inner.ours(end));
     let value = Value::of_token(keys, inner.parts.clock.now(), first.version);
     let token = Arc::new(Token {
