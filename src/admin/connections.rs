@@ -15,6 +15,8 @@ use crate::clock::Timestamp;
 
 /// Rows of a list where nobody says how many.
 pub const LIMIT_DEFAULT: u32 = 100;
+/// The reason of a row whose tokens no key of `[state]` opens.
+pub const SEALED: &str = "sealed";
 /// Rows of a list at most.
 pub const LIMIT_MAX: u32 = 1000;
 

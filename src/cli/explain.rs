@@ -24,11 +24,12 @@ use crate::proxy::names::Names;
 use crate::proxy::ready::{Ready, prepare};
 use crate::proxy::shown::{self, Canonical};
 use crate::proxy::tokens::Obtained;
-use crate::proxy::{inbound, matching, tenant};
-use crate::refresh::Token;
+use crate::proxy::{inbound, matching, tenant, tokens};
+use crate::refresh::{Token, TokenKind};
 use crate::secret::value::SecretBytes;
 use crate::sign::digest::{Challenge, Turn};
 use crate::sign::material::Material;
+use crate::sign::token::DERIVED_TOKEN;
 use crate::sign::{SignContext, Signer};
 use crate::snapshot::Snapshot;
 use crate::snapshot::credential::{Instance, Value};
@@ -102,7 +103,7 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
     if let Some(tenant) = &args.tenant {
         name_tenant(route, tenant, &mut parts)?;
     }
-    let tokens = tokens(snapshot, matched.route);
+    let tokens = shown_tokens(snapshot, &matched, &parts);
     let ready = tenant::find(plan, &matched, &parts)
         .and_then(|tenant| prepare(snapshot, matched, tenant, tokens, SystemClock.now()));
     let ready = match ready {
@@ -118,14 +119,17 @@ fn explain(snapshot: &Snapshot, asked: Asked, args: &ExplainArgs) -> anyhow::Res
 }
 
 /// What stands for the tokens of a route: `explain` opens no store and shows their names in their places.
-fn tokens(snapshot: &Snapshot, route: usize) -> Vec<Obtained> {
+fn shown_tokens(snapshot: &Snapshot, matched: &matching::Matched<'_>, parts: &http::request::Parts) -> Vec<Obtained> {
     let now = SystemClock.now();
-    let credentials = snapshot.plan.config.routes[route].credentials.iter();
+    let config = &snapshot.plan.config;
+    let credentials = config.routes[matched.route].credentials.iter();
     let named = credentials.filter_map(|&credential| {
         let signer = &snapshot.credentials[credential].signer;
         let Signer::Token(token) = &**signer else { return None };
         let text = |part: &str| Material::Text(SecretBytes::copy_of(format!("[{part}]").as_bytes()));
-        let value = Value::of_token(token.parts().iter().map(|part| text(part)).collect(), now, 0);
+        let second = tokens::kind(&config.credentials[credential], matched, parts) == TokenKind::Derived;
+        let names = token.parts().iter().map(|part| &**part).chain(second.then_some(DERIVED_TOKEN));
+        let value = Value::of_token(names.map(text).collect(), now, 0);
         let instance = Arc::new(Instance::of_token(Arc::new(value)));
         Some(Obtained { credential, token: Arc::new(Token::shown(instance, signer)) })
     });

@@ -82,6 +82,12 @@ pub(super) static OAUTH2: Section = Section {
             Absent,
             "where tokens go; absent: `{ header = \"Authorization\", prefix = \"Bearer \" }`",
         ),
+        key(
+            "derive",
+            Kind::Table(&DERIVE),
+            Absent,
+            "a second token that the platform gives for the first, for some endpoints",
+        ),
         key("tls", Kind::Table(&TOKEN_TLS), Absent, "client certificate and private CA towards the URLs of this table"),
         key(
             "per",
@@ -91,7 +97,7 @@ pub(super) static OAUTH2: Section = Section {
         ),
         key("refresh", Kind::Table(&REFRESH), Absent, "when tokens are refreshed, and how long to wait"),
     ],
-    later: &["client_key", "client_assertion", "assertion", "sign", "derive"],
+    later: &["client_key", "client_assertion", "assertion", "sign"],
     example: "[credential.shop.oauth2]\ngrant         = \"refresh_token\"\ntoken_url     = \"https://{shop}.example.com/oauth/token\"\nclient_id     = \"my-app\"\nclient_secret = { secret = \"shop/client-secret\" }\nrefresh_token = { secret = \"shop/{tenant}/refresh-token\" }\n",
 };
 
@@ -210,6 +216,96 @@ static INJECT: Section = Section {
             Kind::Text("a text such as \"{access_token}\""),
             Is("{access_token}"),
             "its variables are `{access_token}`, `{value.NAME}` of `answer.values`, and `{tenant}`",
+        ),
+    ],
+    later: &[],
+    example: "",
+};
+
+/// `derive`
+static DERIVE: Section = Section {
+    title: "derive of oauth2",
+    help: "A second token: asked for with the first one, which goes where `inject` says, and kept in memory for each connection. Requests to `endpoints` carry it; others do not.",
+    keys: &[
+        key("url", URL, Required, "where it is asked for"),
+        key("method", Kind::Choice(&["POST", "GET"]), Is("POST"), "a GET has no body"),
+        key(
+            "body",
+            Kind::Text("a text such as '{{\"scope\":\"orders\"}}'"),
+            Absent,
+            "what is sent; `{tenant}` and captures may stand in it, `{{` and `}}` are braces",
+        ),
+        key("content_type", Kind::Text("a content type"), Is("application/json"), "of the body"),
+        key("answer", Kind::Table(&DERIVE_ANSWER), Absent, "where the parts of the answer are"),
+        key(
+            "ttl",
+            duration(SECOND, YEAR, None),
+            Absent,
+            "how long it is used at most; the answer may say less. Absent: as the answer says, else `refresh.default_life`",
+        ),
+        key(
+            "endpoints",
+            Kind::Texts("an endpoint such as \"GET /v2/orders/{id}\""),
+            Required,
+            "which requests carry it: `{x}` is one segment, a last `{x...}` the rest; the path is the one that leaves, without its query; HEAD counts as GET",
+        ),
+        key(
+            "inject",
+            Kind::TableOrTables(&DERIVE_INJECT),
+            Absent,
+            "where it goes. In a place that `inject` of `oauth2` fills too it replaces what is there; elsewhere it stands beside it. Absent: wherever that puts `{access_token}`",
+        ),
+    ],
+    later: &[],
+    example: "[credential.sp.oauth2.derive]\nurl       = \"https://sellingpartnerapi-eu.amazon.com/tokens/2021-03-01/restrictedDataToken\"\nbody      = '{{\"restrictedResources\":[{{\"method\":\"GET\",\"path\":\"/orders/v0/orders\",\"dataElements\":[\"buyerInfo\"]}}]}}'\nanswer    = { access_token = \"restrictedDataToken\", expires_in = \"expiresIn\" }\nendpoints = [\"GET /orders/v0/orders\"]\n",
+};
+
+/// `answer` of `derive`
+static DERIVE_ANSWER: Section = Section {
+    title: "answer of derive",
+    help: "As that of `oauth2`.",
+    keys: &[
+        key("access_token", POINTER, Is("/access_token"), "the second token"),
+        key("expires_in", POINTER, Is("/expires_in"), "a number or a string of one"),
+        key("expires_at", POINTER, Is("/expires_at"), "an absolute end, which wins over `expires_in`"),
+        key(
+            "expires_unit",
+            Kind::Text("\"s\", \"ms\", \"epoch\", \"epoch_ms\", \"date\" or \"local+09:00\""),
+            Absent,
+            "how the ends are written",
+        ),
+        key(
+            "ok",
+            Kind::Text("POINTER == VALUE such as \"/code == 0\""),
+            Absent,
+            "holds for a good answer, where errors come with status 200",
+        ),
+        key("error", POINTER, Is("/error"), "the error code"),
+        key("error_detail", POINTER, Is("/error_description"), "what the platform says of it"),
+    ],
+    later: &[],
+    example: "",
+};
+
+/// `inject` of `derive`
+static DERIVE_INJECT: Section = Section {
+    title: "inject of derive",
+    help: "As that of `oauth2`, with the second token as `{derived_token}`.",
+    keys: &[
+        key("header", Kind::Text("the name of a header"), Absent, "puts it into this header"),
+        key("query", Kind::Text("the name of a query parameter"), Absent, "puts it into this query parameter"),
+        key("cookie", Kind::Text("the name of a cookie"), Absent, "puts it into this cookie"),
+        key(
+            "prefix",
+            Kind::Text("a text such as \"Bearer \""),
+            Absent,
+            "stands before the value; absent: `Bearer ` in `Authorization` where the value begins with a variable, else nothing",
+        ),
+        key(
+            "value",
+            Kind::Text("a text such as \"{derived_token}\""),
+            Is("{derived_token}"),
+            "its variables are `{derived_token}`, `{access_token}`, `{value.NAME}` of `answer.values`, and `{tenant}`",
         ),
     ],
     later: &[],

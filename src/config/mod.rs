@@ -32,6 +32,7 @@ mod model_route;
 mod net;
 mod oauth;
 mod oauth_check;
+mod oauth_derive;
 mod oauth_parts;
 mod oauth_state;
 mod oauth_text;

@@ -7,6 +7,7 @@ use super::credential::{Places, header};
 use super::fields::Fields;
 use super::keys_oauth::{CLIENT_AUTH_LATER, GRANTS_LATER};
 use super::model::{Credential, RouteTls, Span, Spanned};
+use super::oauth_derive;
 use super::oauth_parts::{self, later_word};
 use super::oauth_text::{Reader, Variables};
 use super::route_settings;
@@ -50,6 +51,7 @@ pub(super) fn oauth2(reader: &mut Reader<'_, '_, '_>) -> Option<Made> {
     let scope_separator = oauth_parts::separator(fields);
     let answer = oauth_parts::answer(&fields.table("answer"));
     let inject = oauth_parts::inject(reader, &answer);
+    let derived = oauth_derive::derive(reader, (&answer, inject.as_deref().unwrap_or_default()), insecure);
     let per = if fields.choice("per") == "credential" { Per::Credential } else { Per::Tenant };
     let tls = route_settings::tls(&fields.table("tls"), false, None);
     let names = CallNames {
@@ -60,7 +62,12 @@ pub(super) fn oauth2(reader: &mut Reader<'_, '_, '_>) -> Option<Made> {
     };
     let shared = if per == Per::Credential { Shared::Yes } else { Shared::No };
     let inject = inject?;
-    let signer = Signer::Token(Box::new(Token::new(names, oauth_parts::placements(&inject), shared)));
+    let (derive, second) = derived.unzip();
+    let mut token = Token::new(names, oauth_parts::placements(&inject), shared);
+    if let Some(second) = second {
+        token = token.with_derived(oauth_parts::placements(&second));
+    }
+    let signer = Signer::Token(Box::new(token));
     let oauth = OAuth {
         grant: grant?,
         token_url: token_url?,
@@ -82,6 +89,7 @@ pub(super) fn oauth2(reader: &mut Reader<'_, '_, '_>) -> Option<Made> {
         headers,
         request,
         answer,
+        derive,
         dead: fields.texts("dead").unwrap_or_default().iter().map(|text| text.value.to_owned()).collect(),
         per,
         refresh: oauth_parts::refresh(&fields.table("refresh")),

@@ -14,7 +14,7 @@ use super::schema::one_of;
 use super::units::nearest;
 use crate::sign::Slot;
 use crate::sign::body::BodyKind;
-use crate::sign::token::{ACCESS_TOKEN, Piece, Placement, text_fits};
+use crate::sign::token::{ACCESS_TOKEN, DERIVED_TOKEN, Piece, Placement, text_fits};
 use crate::token::fill::{Fill, FillPart};
 use crate::token::grant::{AnswerShape, BodyForm, ClientAuth, Condition, ExpiresUnit, RefreshPolicy, RequestShape};
 
@@ -192,7 +192,7 @@ fn values(table: &Fields<'_, '_>) -> Vec<(String, String)> {
 }
 
 /// A JSON pointer (RFC 6901); a bare name is that of a member of the outermost object.
-fn pointer(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
+pub(super) fn pointer(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
     let value = text.value;
     if !value.is_empty() && !value.contains('/') {
         return Some(format!("/{}", value.replace('~', "~0")));
@@ -210,7 +210,7 @@ fn pointer(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<String> {
 }
 
 /// `POINTER == VALUE`
-fn condition(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Condition> {
+pub(super) fn condition(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Condition> {
     let Some((left, right)) = text.value.split_once("==") else {
         let message = format!("`ok` must be POINTER == VALUE, not \"{}\"", text.value);
         mistakes.hinted(text.span.clone(), message, "write it such as \"/code == 0\" or \"/success == true\"");
@@ -222,7 +222,7 @@ fn condition(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<Condition> {
     Some(Condition { pointer, value: bare.to_owned() })
 }
 
-fn expires_unit(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<ExpiresUnit> {
+pub(super) fn expires_unit(text: &Spanned<&str>, mistakes: &Mistakes) -> Option<ExpiresUnit> {
     let unit = match text.value {
         "s" => Some(ExpiresUnit::Seconds),
         "ms" => Some(ExpiresUnit::Millis),
@@ -274,13 +274,47 @@ pub(super) struct Inject {
 
 /// `inject`; `None` with mistakes that leave no placement.
 pub(super) fn inject(reader: &mut Reader<'_, '_, '_>, answer: &AnswerShape) -> Option<Vec<Inject>> {
-    let fields = reader.fields;
-    let mistakes = fields.mistakes();
-    if fields.value("inject").is_none() {
+    if reader.fields.value("inject").is_none() {
         let slot = Slot::Header(http::header::AUTHORIZATION);
         let value = Fill::parse("{access_token}").ok()?;
         return Some(vec![Inject { slot, prefix: "Bearer ".to_owned(), value }]);
     }
+    injects(reader, &variables(answer), |name| name != "tenant")
+}
+
+/// What a value of `inject` may have.
+fn variables(answer: &AnswerShape) -> Vec<String> {
+    std::iter::once(ACCESS_TOKEN.to_owned())
+        .chain(answer.values.iter().map(|(name, _)| format!("value.{name}")))
+        .chain(std::iter::once("tenant".to_owned()))
+        .collect()
+}
+
+/// `inject` of `derive`: absent, it goes wherever the first token goes.
+pub(super) fn derived_inject(
+    reader: &mut Reader<'_, '_, '_>,
+    answer: &AnswerShape,
+    first: &[Inject],
+) -> Option<Vec<Inject>> {
+    if reader.fields.value("inject").is_some() {
+        let known: Vec<String> = std::iter::once(DERIVED_TOKEN.to_owned()).chain(variables(answer)).collect();
+        return injects(reader, &known, |name| name == DERIVED_TOKEN);
+    }
+    let instead = |one: &Inject| Inject { value: one.value.renamed(ACCESS_TOKEN, DERIVED_TOKEN), ..one.clone() };
+    let takes = |one: &&Inject| one.value.variables().any(|name| name == ACCESS_TOKEN);
+    let all: Vec<Inject> = first.iter().filter(takes).map(instead).collect();
+    if all.is_empty() {
+        let message =
+            "`derive` has no `inject`, and `inject` of `oauth2` has no {access_token} whose place it could take";
+        reader.fields.mistakes().hinted(reader.fields.span(), message, "add inject = { header = \"..\" } to `derive`");
+        return None;
+    }
+    Some(all)
+}
+
+fn injects(reader: &mut Reader<'_, '_, '_>, known: &[String], is_token: impl Fn(&str) -> bool) -> Option<Vec<Inject>> {
+    let fields = reader.fields;
+    let mistakes = fields.mistakes();
     let tables = fields.tables("inject")?;
     if tables.is_empty() {
         let message = "`inject` is an empty list, so that the token would go nowhere";
@@ -292,13 +326,9 @@ pub(super) fn inject(reader: &mut Reader<'_, '_, '_>, answer: &AnswerShape) -> O
         return None;
     }
     let count = tables.len();
-    let known: Vec<String> = std::iter::once(ACCESS_TOKEN.to_owned())
-        .chain(answer.values.iter().map(|(name, _)| format!("value.{name}")))
-        .chain(std::iter::once("tenant".to_owned()))
-        .collect();
     let mut all: Vec<Inject> = Vec::new();
     for table in tables {
-        let Some(one) = placement(reader, &table, &known) else { continue };
+        let Some(one) = placement(reader, &table, known) else { continue };
         if all.iter().any(|other| other.slot == one.slot) {
             mistakes.hinted(
                 table.span(),
@@ -313,13 +343,14 @@ pub(super) fn inject(reader: &mut Reader<'_, '_, '_>, answer: &AnswerShape) -> O
         let message = "`inject` fills a form and a JSON body, and a request has one body";
         mistakes.hinted(fields.span_of("inject"), message, "keep one of `form` and `json`");
     }
-    let token = |inject: &Inject| inject.value.variables().any(|name| name != "tenant");
+    let token = |inject: &Inject| inject.value.variables().any(&is_token);
     if all.len() == count && !all.iter().any(token) {
-        mistakes.hinted(
-            fields.span_of("inject"),
-            "`inject` puts in no part of the token",
-            "write value = \"{access_token}\"",
-        );
+        let hint = if is_token(ACCESS_TOKEN) {
+            "write value = \"{access_token}\""
+        } else {
+            "write value = \"{derived_token}\""
+        };
+        mistakes.hinted(fields.span_of("inject"), "`inject` puts in no part of the token", hint);
     }
     (all.len() == count).then_some(all)
 }

@@ -275,6 +275,13 @@ fn what_an_oauth2_table_says_arrives() {
     assert_eq!(oauth.answer.refresh_token.as_deref(), Some("/refresh"));
     assert_eq!(oauth.answer.expires_unit, Some(ExpiresUnit::Local(9 * 3600)));
     assert_eq!(oauth.answer.ok, Some(Condition { pointer: "/code".into(), value: "0".into() }));
+    let derive = oauth.derive.as_ref().unwrap();
+    assert_eq!(
+        (derive.body.as_ref().unwrap().to_string(), derive.ttl),
+        ("{{\"shop\":\"{shop}\"}}".to_owned(), Some(Duration::from_secs(3000)))
+    );
+    assert_eq!((derive.endpoints.len(), derive.answer.access_token.as_deref()), (2, Some("/restrictedDataToken")));
+    assert!(shop.signer.slots().contains(&crate::sign::Slot::Cookie("c".to_owned())));
     let prefixes: Vec<&str> = placements(shop).iter().map(|placement| placement.prefix.as_str()).collect();
     assert_eq!(prefixes, ["", "", ""]);
     assert_eq!((oauth.refresh.at, oauth.refresh.parallel), (0.9, 4));
@@ -285,7 +292,9 @@ fn what_an_oauth2_table_says_arrives() {
     let seed = shop.seed.as_ref().unwrap();
     assert_eq!(&loaded.source.text[seed.secret_spans[0].clone()], "\"shop/{tenant}/refresh-token\"");
     assert_eq!(shop.token_tls.as_ref().unwrap().server_name.as_deref(), Some("auth.example.com"));
-    let [plain, _, person, legacy, lab, key] = &config.credentials[..] else { panic!("six credentials") };
+    let [plain, _, person, legacy, lab, second, key] = &config.credentials[..] else { panic!("seven credentials") };
+    let place = |credential: &model::Credential| credential.signer.slots().to_vec();
+    assert_eq!(place(second), [crate::sign::Slot::Header(http::header::AUTHORIZATION)], "in the place of the first");
     assert_eq!(placements(plain)[0].prefix, "Bearer ");
     let plain = plain.oauth.as_ref().unwrap();
     assert_eq!(plain.client_auth, ClientAuth::Basic);

@@ -108,7 +108,7 @@ async fn pass(
         tally.tenant.clone_from(&tenant);
     }
     let tokens = match live.snapshot.plan.routes[matched.route].has_tokens {
-        true => tokens::obtain(proxy, live, &matched, tenant.as_deref(), tally.at).await?,
+        true => tokens::obtain(proxy, live, &matched, (&parts, tenant.as_deref()), tally.at).await?,
         false => Vec::new(),
     };
     let mut ready = prepare(&live.snapshot, matched, tenant, tokens, tally.at)?;

@@ -3,14 +3,18 @@
 
 use std::sync::Arc;
 
+use http::request::Parts;
+
 use super::Proxy;
 use super::failure::{Connection, Failure};
 use super::live::Live;
 use super::matching::Matched;
-use super::ready::Ready;
+use super::ready::{self, Ready};
 use crate::clock::Timestamp;
+use crate::config::model::Credential;
 use crate::observe::Outcome;
-use crate::refresh::{NoToken, NoTokenKind, Token, Tokens, Want};
+use crate::refresh::{NoToken, NoTokenKind, Token, TokenKind, Tokens, Want};
+use crate::token::derive::Derive;
 use crate::token::grant::Per;
 
 /// A usable token of one credential of the route.
@@ -28,22 +32,42 @@ pub async fn obtain(
     proxy: &Proxy,
     live: &Live,
     matched: &Matched<'_>,
-    tenant: Option<&str>,
+    (parts, tenant): (&Parts, Option<&str>),
     now: Timestamp,
 ) -> Result<Vec<Obtained>, Failure> {
     let mut found = Vec::new();
     for credential in with_tokens(live, matched.route) {
         let (tokens, want) = want(proxy, live, credential, tenant, &[], now)?;
-        let token = match tokens.usable(want.credential, want.tenant, now) {
+        let kind = kind(&live.snapshot.plan.config.credentials[credential], matched, parts);
+        let usable = match kind {
+            TokenKind::Access => tokens.usable(want.credential, want.tenant, now),
+            TokenKind::Derived => tokens.usable_derived(want.credential, want.tenant, now),
+        };
+        let token = match usable {
             Some(token) => token,
             None => {
                 let want = Want { captures: &captures(matched), ..want };
-                Box::pin(tokens.wait(&want)).await.map_err(|none| refused(&want, none))?
+                let came = match kind {
+                    TokenKind::Access => Box::pin(tokens.wait(&want)).await,
+                    TokenKind::Derived => Box::pin(tokens.wait_derived(&want)).await,
+                };
+                came.map_err(|none| refused(&want, none))?
             }
         };
         found.push(Obtained { credential, token });
     }
     Ok(found)
+}
+
+/// Which token of a credential a request needs.
+pub fn kind(credential: &Credential, matched: &Matched<'_>, parts: &Parts) -> TokenKind {
+    let derive = credential.oauth.as_ref().and_then(|oauth| oauth.derive.as_ref());
+    let is_for = |derive: &Arc<Derive>| {
+        let target = ready::target(&parts.uri, matched.cut);
+        let path = target.as_str().split('?').next().unwrap_or_default();
+        derive.is_for(&parts.method, path)
+    };
+    if derive.is_some_and(is_for) { TokenKind::Derived } else { TokenKind::Access }
 }
 
 /// After the upstream's 401: newer tokens, in place of those that it refused. `None`: its word stands.
@@ -55,7 +79,11 @@ pub async fn renew(proxy: &Proxy, live: &Live, ready: &Ready<'_>) -> Result<Opti
         let tenant = ready.tenant.as_deref();
         let (tokens, want) = want(proxy, live, obtained.credential, tenant, &captures, now)?;
         let version = obtained.token.version;
-        let renewed = Box::pin(tokens.refused(&want, version)).await.map_err(|none| refused(&want, none))?;
+        let renewed = match obtained.token.kind {
+            TokenKind::Access => Box::pin(tokens.refused(&want, version)).await,
+            TokenKind::Derived => Box::pin(tokens.refused_derived(&want, &obtained.token)).await,
+        };
+        let renewed = renewed.map_err(|none| refused(&want, none))?;
         newer |= renewed.is_some();
         let token = renewed.unwrap_or_else(|| obtained.token.clone());
         all.push(Obtained { credential: obtained.credential, token });
@@ -70,7 +98,10 @@ pub fn renew_later(proxy: &Proxy, live: &Live, ready: &Ready<'_>) {
     for obtained in &ready.tokens {
         let tenant = ready.tenant.as_deref();
         if let Ok((tokens, want)) = want(proxy, live, obtained.credential, tenant, &captures, now) {
-            tokens.refused_unreplayable(&want, obtained.token.version);
+            match obtained.token.kind {
+                TokenKind::Access => tokens.refused_unreplayable(&want, obtained.token.version),
+                TokenKind::Derived => tokens.refused_derived_unreplayable(&want, &obtained.token),
+            }
         }
     }
 }

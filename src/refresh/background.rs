@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::attempt::Cause;
 use super::inner::Inner;
 use super::scene::Client;
-use super::table::Entry;
+use super::table::{Entry, Found};
 use crate::clock::Timestamp;
 use crate::token::ConnectionKey;
 use crate::token::record::State;
@@ -65,7 +65,10 @@ fn begin(inner: &Arc<Inner>, keys: &[ConnectionKey]) -> u32 {
     let mut begun = 0;
     for key in keys {
         let Some(client) = scene.client(&key.credential) else { continue };
-        let Some(entry) = client.lane.table.entry(key.clone(), &[], now) else { continue };
+        let Some(Found { entry, gone }) = client.lane.table.entry(key.clone(), &[], now) else { continue };
+        if let Some(gone) = gone {
+            inner.forget(client, &gone);
+        }
         let waits = entry.slot().next.is_some_and(|next| next > Instant::now());
         if !entry.is_busy() && !waits {
             inner.kick(client, &entry, Cause::Due);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -15,14 +16,14 @@ use super::scene::{Client, Filled, Scene};
 use super::step::Steps;
 use super::table::{Entry, NEVER};
 use super::tokens::Parts;
-use super::view::{NoToken, Token};
+use super::view::{NoToken, Token, TokenKind};
 use crate::clock::Timestamp;
 use crate::snapshot::credential::{Instance, Value};
 use crate::token::record::{Reason, State};
 use crate::token::{Event, Record, machine, times};
 
 /// The end of a token that nobody knows the end of.
-const FAR: i64 = i64::MAX / 4;
+pub(super) const FAR: i64 = i64::MAX / 4;
 
 /// What every part shares.
 pub(super) struct Inner {
@@ -42,8 +43,18 @@ pub(super) struct Inner {
     pub(super) steps: Option<Arc<dyn Steps>>,
 }
 
+/// At most one refresh of a connection in this time is caused by an upstream's 401.
+const REFUSED_EVERY: Duration = Duration::from_secs(30);
+
 /// Counts a task while it lives.
-struct Running(Arc<Inner>);
+pub(super) struct Running(Arc<Inner>);
+
+impl Running {
+    pub(super) fn new(inner: &Arc<Inner>) -> Self {
+        inner.running.send_modify(|count| *count += 1);
+        Self(inner.clone())
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -89,7 +100,7 @@ impl Inner {
         shifted(self.parts.clock.now(), self.skew.load(Ordering::Relaxed))
     }
 
-    fn ours(&self, at: Timestamp) -> Timestamp {
+    pub(super) fn ours(&self, at: Timestamp) -> Timestamp {
         shifted(at, -self.skew.load(Ordering::Relaxed))
     }
 
@@ -119,9 +130,25 @@ impl Inner {
             return;
         }
         let Some(busy) = entry.begin() else { return };
-        self.running.send_modify(|count| *count += 1);
-        let running = Running(self.clone());
+        let running = Running::new(self);
         tokio::spawn(attempt::run(self.clone(), client.clone(), busy, cause, running));
+    }
+
+    /// The platform refused this version: something newer is looked for, by a refresh at most once in [`REFUSED_EVERY`].
+    pub(super) fn refuse(self: &Arc<Self>, client: &Arc<Client>, entry: &Arc<Entry>, version: u64) {
+        let now = Instant::now();
+        let cause = {
+            let mut slot = entry.slot();
+            match slot.refused_at {
+                // What others may have stored is looked at all the same.
+                Some(at) if now < at + REFUSED_EVERY => Cause::Look,
+                _ => {
+                    slot.refused_at = Some(now);
+                    Cause::Refused(version)
+                }
+            }
+        };
+        self.kick(client, entry, cause);
     }
 
     /// Takes a stored record into use. Older ones than the known change nothing.
@@ -137,6 +164,8 @@ impl Inner {
             slot.state = Some(record.state);
         }
         slot.captures.clone_from(&record.captures);
+        slot.ended = (record.state == State::Reauthorize)
+            .then(|| NoToken::reauthorize(record.reason.unwrap_or(Reason::NotConnected), record.detail.clone()));
         let now = self.store_now();
         let policy = &client.oauth.refresh;
         let usable = machine::usable_until(record, policy, now);
@@ -166,6 +195,7 @@ impl Inner {
             version: record.version,
             host: record.tokens.host.as_deref().map(Arc::from),
             usable_until,
+            kind: TokenKind::Access,
         };
         entry.refresh_at.store(self.refresh_at(client, record, now), Ordering::Relaxed);
         entry.token.store(Some(Arc::new(token)));
@@ -184,13 +214,14 @@ impl Inner {
             Some(at) if at >= window.earliest && at <= window.latest => at,
             _ => window.earliest.plus(window.latest.since(window.earliest).mul_f64(self.random())),
         };
-        self.ours(at.max(window.earliest).max(now.minus(std::time::Duration::from_secs(1)))).millis()
+        self.ours(at.max(window.earliest).max(now.minus(Duration::from_secs(1)))).millis()
     }
 
     /// A record that is not there.
     pub(super) fn forget(&self, client: &Client, entry: &Entry) {
         let mut slot = entry.slot();
         let before = slot.state.take();
+        slot.ended = None;
         self.parts.metrics.connections(&client.name).moved(before.map(State::as_str), None);
         entry.version.store(0, Ordering::Relaxed);
         entry.token.store(None);

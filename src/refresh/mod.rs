@@ -3,7 +3,7 @@
 //! `cli` (steering a store without a running proxy).
 //!
 //! `tokens` is what they call; `table` what a request looks into; `attempt` the one task of a connection, with `call`
-//! (asking the platform) and `commit` (storing the answer); `background` what no request causes; `events` who is told.
+//! (asking the platform) and `commit` (storing the answer); `background` what no request causes; `derive` second tokens; `events` who is told.
 //! `approve` is a person's consent. What follows from what is `token::machine`'s.
 
 pub mod approve;
@@ -11,6 +11,7 @@ mod attempt;
 mod background;
 mod call;
 mod commit;
+mod derive;
 mod endpoints;
 mod events;
 mod health;
@@ -25,7 +26,7 @@ mod view;
 
 pub use step::{Step, Steps};
 pub use tokens::{Parts, Sharing, Tokens};
-pub use view::{NoToken, NoTokenKind, PlatformRevoked, Revoked, SteerError, Token, Unhealthy, Want};
+pub use view::{NoToken, NoTokenKind, PlatformRevoked, Revoked, SteerError, Token, TokenKind, Unhealthy, Want};
 
 #[cfg(test)]
 mod tests;

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::derive::Second;
 use super::scene::Client;
 use super::view::{NoToken, Token};
 use crate::clock::Timestamp;
@@ -18,8 +19,8 @@ use crate::token::record::State;
 
 /// Each is copied when an entry is made, so that 100 000 entries cost no copy of a large map.
 const SHARDS: usize = 64;
-/// Entries of one credential at most; over that, connections wait for others to be idle.
-pub(super) const ENTRIES: usize = 200_000;
+/// Entries of one credential at most; over that, whichever was asked for longest ago makes room. Tests have fewer.
+pub(super) const ENTRIES: usize = if cfg!(test) { 256 } else { 200_000 };
 /// An entry without a token that nobody asked for leaves after so many seconds.
 const IDLE_EMPTY: i64 = 60;
 /// Any entry that nobody asked for leaves after so many seconds.
@@ -60,6 +61,16 @@ pub(super) struct Entry {
     /// Moves whenever its task ended.
     ended: watch::Sender<u64>,
     slot: Mutex<Slot>,
+    second: OnceLock<Box<Second>>,
+}
+
+/// An entry that was asked for.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// It.
+    pub(super) entry: Arc<Entry>,
+    /// What made room for it, and is no longer in the table.
+    pub(super) gone: Option<Arc<Entry>>,
 }
 
 /// What changes with an attempt.
@@ -67,6 +78,8 @@ pub(super) struct Entry {
 pub(super) struct Slot {
     /// Why the last attempt ended without a token.
     pub(super) none: Option<NoToken>,
+    /// Why a person must act, although its token may still be sent.
+    pub(super) ended: Option<NoToken>,
     /// When the next attempt may be made.
     pub(super) next: Option<Instant>,
     /// The last refresh that a 401 caused.
@@ -102,6 +115,7 @@ impl Entry {
             busy: AtomicBool::new(false),
             ended: watch::Sender::new(0),
             slot: Mutex::new(Slot { captures, ..Slot::default() }),
+            second: OnceLock::new(),
         }
     }
 
@@ -141,9 +155,19 @@ impl Entry {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The second token's place, made at its first use.
+    pub(super) fn second(&self) -> &Second {
+        self.second.get_or_init(Box::default)
+    }
+
+    /// Whether the store knows of its last use.
+    fn is_told(&self) -> bool {
+        self.used.load(Ordering::Relaxed) <= self.told.load(Ordering::Relaxed)
+    }
+
     fn is_idle(&self, now: Timestamp) -> bool {
         let idle = now.seconds - self.touched.load(Ordering::Relaxed);
-        let told = self.used.load(Ordering::Relaxed) <= self.told.load(Ordering::Relaxed);
+        let told = self.is_told();
         let bound = if self.token.load().is_some() { IDLE } else { IDLE_EMPTY };
         told && idle > bound && !self.is_busy()
     }
@@ -169,26 +193,49 @@ impl Table {
         self.shard(tenant).load().get(tenant).cloned()
     }
 
-    /// The entry of a tenant, made if need be; `None` when there are [`ENTRIES`].
-    pub(super) fn entry(&self, key: ConnectionKey, captures: &[(&str, &str)], now: Timestamp) -> Option<Arc<Entry>> {
-        if let Some(found) = self.find(&key.tenant) {
-            found.touch(now);
-            return Some(found);
+    /// The entry of a tenant, made if need be, and the one that made room for it. `None` when there are [`ENTRIES`] and
+    /// all that could make room are at work.
+    pub(super) fn entry(&self, key: ConnectionKey, captures: &[(&str, &str)], now: Timestamp) -> Option<Found> {
+        if let Some(entry) = self.find(&key.tenant) {
+            entry.touch(now);
+            return Some(Found { entry, gone: None });
         }
         let mut count = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let shard = self.shard(&key.tenant);
         if let Some(found) = shard.load().get(&*key.tenant) {
-            return Some(found.clone());
+            return Some(Found { entry: found.clone(), gone: None });
         }
-        if *count >= ENTRIES {
-            return None;
-        }
-        *count += 1;
+        let gone = if *count < ENTRIES { None } else { Some(self.make_room(shard)?) };
+        *count = (*count + 1).min(ENTRIES);
         let mut next = Shard::clone(&shard.load());
         let entry = Arc::new(Entry::new(key.clone(), captures, now));
         next.insert(key.tenant.as_ref().into(), entry.clone());
         shard.store(Arc::new(next));
-        Some(entry)
+        Some(Found { entry, gone })
+    }
+
+    /// Takes out the entry that was asked for longest ago, of this shard if it has any that is not at work. What is stored
+    /// stays: at its next use it is read again, without a token call.
+    fn make_room(&self, first: &ArcSwap<Shard>) -> Option<Arc<Entry>> {
+        let oldest = |shard: &ArcSwap<Shard>| {
+            let all = shard.load();
+            let free = all.values().filter(|entry| !entry.is_busy());
+            // Those whose last use the store knows go first.
+            let rank = |entry: &&Arc<Entry>| (!entry.is_told(), entry.touched.load(Ordering::Relaxed));
+            free.min_by_key(rank).cloned()
+        };
+        let shards = std::iter::once(first).chain(self.shards.iter());
+        let (shard, gone) = shards.filter_map(|shard| oldest(shard).map(|gone| (shard, gone))).next()?;
+        let mut next = Shard::clone(&shard.load());
+        next.remove(&*gone.key.tenant);
+        shard.store(Arc::new(next));
+        Some(gone)
+    }
+
+    /// Entries in use.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.load().len()).sum()
     }
 
     /// Every entry, in no order.

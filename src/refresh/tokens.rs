@@ -13,7 +13,7 @@ use super::background;
 use super::inner::Inner;
 use super::scene::{Client, Scene};
 use super::step::Steps;
-use super::table::Entry;
+use super::table::{Entry, Found};
 use super::view::{NoToken, NoTokenKind, Token, Unhealthy, Want};
 use crate::clock::{SharedClock, Timestamp};
 use crate::control::outward::Outward;
@@ -24,8 +24,6 @@ use crate::token::ConnectionKey;
 use crate::token::grant::Per;
 use crate::token::record::Reason;
 
-/// At most one refresh of a connection in this time is caused by an upstream's 401.
-const REFUSED_EVERY: Duration = Duration::from_secs(30);
 /// What a drain waits for beside the longest token call: the store.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 
@@ -108,6 +106,14 @@ impl Tokens {
         Some(token)
     }
 
+    /// A connection that is in use.
+    pub(super) fn find(&self, credential: &str, tenant: &str) -> Option<(Arc<Client>, Arc<Entry>)> {
+        let scene = self.inner.scene.load();
+        let client = scene.client(credential)?;
+        let entry = client.lane.table.find(of(client, tenant))?;
+        Some((client.clone(), entry))
+    }
+
     /// The token, as soon as there is one; waits for the refresher at most `refresh.wait`.
     ///
     /// # Errors
@@ -168,40 +174,27 @@ impl Tokens {
         }
         let mut ends = entry.ends();
         ends.borrow_and_update();
-        self.refuse(&client, &entry, version);
+        self.inner.refuse(&client, &entry, version);
         if entry.is_busy() && timeout_at(Instant::now() + client.oauth.refresh.wait, ends.changed()).await.is_err() {
             return Ok(None);
         }
         if let Some(token) = newer() {
             return Ok(Some(token));
         }
-        match &entry.slot().none {
-            Some(none) if none.kind == NoTokenKind::Reauthorize => Err(none.clone()),
-            _ => Ok(None),
+        let slot = entry.slot();
+        let ended = slot.none.as_ref().filter(|none| none.kind == NoTokenKind::Reauthorize);
+        // One that was to be sent to its end and is refused before: only a person can help.
+        match ended.or(slot.ended.as_ref()) {
+            Some(none) => Err(none.clone()),
+            None => Ok(None),
         }
     }
 
     /// The upstream answered 401 to `version` and the request cannot be sent again: the refresh runs, nobody waits.
     pub fn refused_unreplayable(&self, want: &Want<'_>, version: u64) {
         if let Ok((client, entry)) = self.entry(want) {
-            self.refuse(&client, &entry, version);
+            self.inner.refuse(&client, &entry, version);
         }
-    }
-
-    fn refuse(&self, client: &Arc<Client>, entry: &Arc<Entry>, version: u64) {
-        let now = Instant::now();
-        let cause = {
-            let mut slot = entry.slot();
-            match slot.refused_at {
-                // What others may have stored is looked at all the same.
-                Some(at) if now < at + REFUSED_EVERY => Cause::Look,
-                _ => {
-                    slot.refused_at = Some(now);
-                    Cause::Refused(version)
-                }
-            }
-        };
-        self.inner.kick(client, entry, cause);
     }
 
     /// Takes a new snapshot: changed secrets let unhealthy clients try again, changed seeds revive connections.
@@ -266,7 +259,12 @@ impl Tokens {
         };
         let key = ConnectionKey { credential: client.name.clone(), tenant: of(client, want.tenant).into() };
         match client.lane.table.entry(key, want.captures, want.now) {
-            Some(entry) => Ok((client.clone(), entry)),
+            Some(Found { entry, gone }) => {
+                if let Some(gone) = gone {
+                    self.inner.forget(client, &gone);
+                }
+                Ok((client.clone(), entry))
+            }
             None => {
                 let detail = Some("too many connections are in use here".to_owned());
                 Err(NoToken::unavailable(Reason::Timeout, detail, 60))

@@ -35,13 +35,25 @@ pub struct Token {
     pub host: Option<Arc<str>>,
     /// From then on it is not sent, by this process's clock.
     pub usable_until: Timestamp,
+    /// Which of a connection's tokens it is.
+    pub kind: TokenKind,
+}
+
+/// Which of a connection's tokens one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// The access token.
+    Access,
+    /// The access token and the second one that was derived with it.
+    Derived,
 }
 
 impl Token {
     /// One that is looked at and never sent: what stands for a token where people read.
     pub fn shown(instance: Arc<Instance>, signer: &Arc<Signer>) -> Self {
         let signer = signer.clone();
-        Self { instance, signer, version: 0, host: None, usable_until: Timestamp::from_seconds(0) }
+        let (usable_until, kind) = (Timestamp::from_seconds(0), TokenKind::Access);
+        Self { instance, signer, version: 0, host: None, usable_until, kind }
     }
 
     /// Whether a signer takes just the parts that this one has, in their order. After a reload it may take others.

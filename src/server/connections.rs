@@ -8,14 +8,14 @@ use ring::hmac;
 use crate::admin::Connections;
 use crate::admin::connections::{
     ApprovalView, BeginAsk, ConnectionList, ConnectionView, LIMIT_MAX, LastRefreshView, Later, ListQuery, Refused,
-    RevokedView, Trouble,
+    RevokedView, SEALED, Trouble,
 };
 use crate::clock::Timestamp;
 use crate::refresh::approve::{self, ApproveError, Remedy, TERM, Tenants};
 use crate::refresh::{NoToken, NoTokenKind, SteerError, Tokens};
 use crate::secret::value::SecretBytes;
 use crate::snapshot::Snapshot;
-use crate::store::{Filter, StoreError};
+use crate::store::{Filter, Listed, StoreError};
 use crate::token::record::State;
 use crate::token::{ConnectionKey, Record, machine};
 
@@ -102,6 +102,15 @@ impl Steering {
         }
     }
 
+    /// A row of a list: of one whose tokens do not open, what is known without them.
+    fn listed(&self, listed: &Listed, now: Timestamp) -> ConnectionView {
+        let mut view = self.view(&listed.record, now);
+        if let Some(why) = &listed.shut {
+            (view.usable, view.reason, view.detail) = (false, Some(SEALED), Some(why.to_string()));
+        }
+        view
+    }
+
     async fn page(&self, query: ListQuery) -> Result<ConnectionList, Refused> {
         let store = self.tokens.store();
         let refreshing = query.state.as_deref() == Some("refreshing");
@@ -120,16 +129,16 @@ impl Steering {
             let count = if refreshing { PAGE } else { query.limit.clamp(1, LIMIT_MAX) + 1 };
             let page = store.list(&filter, after.as_ref(), count).await.map_err(|error| of_store(&error))?;
             let last = page.len() < count as usize;
-            after = page.last().map(|record| record.key.clone());
-            rows.extend(page.into_iter().filter(|record| !refreshing || is_refreshing(record, now)));
+            after = page.last().map(|listed| listed.record.key.clone());
+            rows.extend(page.into_iter().filter(|listed| !refreshing || is_refreshing(&listed.record, now)));
             if last || !refreshing {
                 break;
             }
         }
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|record| cursor_text(&record.key));
-        Ok(ConnectionList { connections: rows.iter().map(|record| self.view(record, now)).collect(), next })
+        let next = rows.last().filter(|_| more).map(|listed| cursor_text(&listed.record.key));
+        Ok(ConnectionList { connections: rows.iter().map(|listed| self.listed(listed, now)).collect(), next })
     }
 
     async fn one(&self, credential: &str, tenant: &str) -> Result<ConnectionView, Refused> {

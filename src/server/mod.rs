@@ -149,7 +149,7 @@ impl Server {
         let listeners = list(&bound, admin.as_ref(), health.as_ref(), playground.as_ref());
         let own: Vec<SocketAddr> =
             bound.iter().filter_map(Bound::local_addr).chain(addr(&admin)).chain(addr(&health)).collect();
-        let steering = state::start(&snapshot, &set, own.clone(), metrics.clone()).await?;
+        let (steering, reaching) = state::start(&snapshot, &set, own.clone(), metrics.clone()).await?.unzip();
         let tokens = steering.as_ref().map(|steering| steering.tokens().clone());
         let live = |metrics: &Arc<Metrics>| Live::new(snapshot, None, metrics);
         let proxy = Arc::new(new_proxy(&config, format, metrics, tokens, live)?);
@@ -171,10 +171,11 @@ impl Server {
         serve_admin(admin, admin::Kind::Admin, &view, &stopping);
         serve_admin(health, admin::Kind::Health, &view, &stopping);
         let reloader = Reloader::new(proxy.clone(), path, overrides, fingerprint_key);
-        let background = vec![
+        let mut background = vec![
             tokio::spawn(tasks::reload_loop(reloader, source, receiver, view.clone())),
             tokio::spawn(tasks::sweep_loop(proxy.clone())),
         ];
+        background.extend(reaching.flatten());
         Ok(Self {
             proxy,
             listeners,

@@ -3,8 +3,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::task::JoinHandle;
 
 use super::connections::{Fingerprints, Steering};
 use crate::clock::{SharedClock, SystemClock};
@@ -18,8 +20,15 @@ use crate::secret::value::{BadReason, SecretBytes};
 use crate::sign::basic::PublicValue;
 use crate::sign::material::{Kind, Material};
 use crate::snapshot::Snapshot;
+use crate::store::late::Late;
 use crate::store::place::{self, PlaceRefused, Rotation, Surroundings};
 use crate::store::{self, Place, Store, StoreError};
+
+/// How long a start waits for the store, before it goes on without.
+const OPENING: Duration = Duration::from_secs(3);
+/// The first pause before a store that was not reached is tried again; doubles up to [`REACH_MAX`].
+const REACH: Duration = Duration::from_millis(500);
+const REACH_MAX: Duration = Duration::from_secs(5);
 
 /// An open store.
 #[derive(Debug)]
@@ -71,8 +80,59 @@ impl StateError {
     }
 }
 
+/// What a store is opened with.
+struct Named {
+    place: Place,
+    keys: Vec<SecretBytes>,
+    fingerprints: Fingerprints,
+}
+
 /// Opens the store that `[state]` names, with its keys from a generation of secrets.
 pub async fn open(config: &Config, set: &SecretSet, clock: SharedClock) -> Result<Kept, StateError> {
+    let Named { place, keys, fingerprints } = named(config, set)?;
+    let of_place = |error| StateError::Store { place: place.to_string(), error };
+    let store = store::open(&place, keys, clock).await.map_err(of_place)?;
+    Ok(Kept { store, fingerprints })
+}
+
+/// The same for a process that goes on without it: one that does not answer is opened later.
+async fn open_now_or_later(
+    config: &Config,
+    set: &SecretSet,
+    clock: SharedClock,
+) -> Result<(Kept, Option<Arc<Late>>), StateError> {
+    let Named { place, keys, fingerprints } = named(config, set)?;
+    let opened = tokio::time::timeout(OPENING, store::open(&place, keys.clone(), clock.clone())).await;
+    let why = match opened {
+        Ok(Ok(store)) => return Ok((Kept { store, fingerprints }, None)),
+        Ok(Err(error)) if !matches!(error, StoreError::Unavailable(_)) => {
+            return Err(StateError::Store { place: place.to_string(), error });
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it did not answer within {OPENING:?}"),
+    };
+    tracing::error!(place = %place, error = why, "the store of connections is not reached; without it there are no tokens");
+    let late = Arc::new(Late::new(place, keys, clock, why));
+    Ok((Kept { store: late.clone(), fingerprints }, Some(late)))
+}
+
+/// Tries until the store is there.
+async fn reach(late: Arc<Late>) {
+    let mut pause = REACH;
+    loop {
+        tokio::time::sleep(pause).await;
+        match late.reach().await {
+            Ok(()) => {
+                tracing::info!("the store of connections is reached");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the store of connections is not reached"),
+        }
+        pause = (pause * 2).min(REACH_MAX);
+    }
+}
+
+fn named(config: &Config, set: &SecretSet) -> Result<Named, StateError> {
     let state = &config.state;
     let mut keys = Vec::with_capacity(state.keys.len());
     for name in &state.keys {
@@ -89,9 +149,7 @@ pub async fn open(config: &Config, set: &SecretSet, clock: SharedClock) -> Resul
         Some(key) => Fingerprints::keyed(key.expose()),
         None => Fingerprints::keyed(&random()?),
     };
-    let of_place = |error| StateError::Store { place: place.to_string(), error };
-    let store = store::open(&place, keys, clock).await.map_err(of_place)?;
-    Ok(Kept { store, fingerprints })
+    Ok(Named { place, keys, fingerprints })
 }
 
 /// Whether the place keeps what rotates: refresh tokens that a person approved once.
@@ -128,24 +186,26 @@ pub(super) fn take_keys(store: &Arc<dyn Store>, config: &Config, set: &SecretSet
     }
 }
 
-/// Opens the store and begins to keep its tokens usable, where a credential of the configuration has any.
+/// Opens the store and begins to keep its tokens usable, where a credential of the configuration has any. A store that
+/// does not answer is tried by the task that is given back.
 pub(super) async fn start(
     snapshot: &Arc<Snapshot>,
     set: &SecretSet,
     own: Vec<SocketAddr>,
     metrics: Arc<Metrics>,
-) -> Result<Option<Steering>, StateError> {
+) -> Result<Option<(Steering, Option<JoinHandle<()>>)>, StateError> {
     let config = &snapshot.plan.config;
     if config.credentials.iter().all(|credential| credential.oauth.is_none()) {
         return Ok(None);
     }
     let clock: SharedClock = Arc::new(SystemClock);
-    let Kept { store, fingerprints } = open(config, set, clock.clone()).await?;
+    let (Kept { store, fingerprints }, late) = open_now_or_later(config, set, clock.clone()).await?;
     let outward = Arc::new(Outward::new(own));
     outward.resolve_by(&config.dns);
     let sharing = if config.state.url == StateUrl::Memory { Sharing::Alone } else { Sharing::Shared };
     let parts = Parts { store, sharing, snapshot: snapshot.clone(), outward, clock, metrics };
-    Ok(Some(Steering::new(Tokens::start(parts), fingerprints)))
+    let steering = Steering::new(Tokens::start(parts), fingerprints);
+    Ok(Some((steering, late.map(|late| tokio::spawn(reach(late))))))
 }
 
 fn text(set: &SecretSet, name: &NamePattern, key: &'static str) -> Result<SecretBytes, StateError> {

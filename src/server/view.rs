@@ -165,6 +165,9 @@ impl Source for View {
         if waiting && snapshot.problems().iter().any(|problem| !problem.last_good) {
             reasons.push("waiting for secrets".to_owned());
         }
+        if let Some(why) = self.proxy.tokens.as_ref().and_then(|tokens| tokens.store().unreached()) {
+            reasons.push(format!("the store of connections was not reached: {why}"));
+        }
         let unhealthy = credential_rows(&snapshot, self.now())
             .into_iter()
             .filter(|row| row.health != Health::Ok)

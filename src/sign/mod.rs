@@ -495,7 +495,7 @@ impl Signer {
             Self::Hmac(scheme) => scheme.masked(request, keys, context),
             Self::HttpSignature(scheme) => scheme.masked(request, keys, context),
             Self::SigV4(scheme) => scheme.masked(request, keys, context),
-            Self::Token(scheme) => scheme.masked(context.tenant),
+            Self::Token(scheme) => scheme.masked(keys, context.tenant),
             Self::OAuth1(scheme) => scheme.masked(request, keys, context),
         }
     }

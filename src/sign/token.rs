@@ -13,12 +13,16 @@ use crate::template::encode;
 
 /// The part that every token has.
 pub const ACCESS_TOKEN: &str = "access_token";
+/// The second token, on the endpoints that `derive` names.
+pub const DERIVED_TOKEN: &str = "derived_token";
 
 /// Where the tokens of an `oauth2` credential go, and which secrets the token call needs.
 #[derive(Debug)]
 pub struct Token {
     requirements: Vec<Requirement>,
     placements: Vec<Placement>,
+    /// What takes their place where there is a second token; empty without `derive`.
+    derived: Vec<Placement>,
     slots: Vec<Slot>,
     parts: Vec<Box<str>>,
     shared: Shared,
@@ -95,22 +99,42 @@ impl Token {
             .into_iter()
             .filter_map(|(place, pattern)| Some(Requirement { pattern: pattern?, kind: Kind::Text, place }))
             .collect();
-        let mut parts: Vec<Box<str>> = Vec::new();
-        let mut slots: Vec<Slot> = Vec::new();
-        for placement in &placements {
-            slots.push(placement.slot.clone());
+        let (derived, slots, parts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut token = Self { requirements, placements: Vec::new(), derived, slots, parts, shared };
+        token.learn(&placements);
+        token.placements = placements;
+        token
+    }
+
+    /// The same with a second token, which goes where `placements` say. What else is put in stays, but where one of them
+    /// fills the same place. Those places are emptied of what a worker sends in every request.
+    #[must_use]
+    pub fn with_derived(mut self, placements: Vec<Placement>) -> Self {
+        self.learn(&placements);
+        let taken = |slot: &Slot| placements.iter().any(|placement| placement.slot == *slot);
+        self.derived = self.placements.iter().filter(|placement| !taken(&placement.slot)).cloned().collect();
+        self.derived.extend(placements);
+        self
+    }
+
+    fn learn(&mut self, placements: &[Placement]) {
+        for placement in placements {
+            if !self.slots.contains(&placement.slot) {
+                self.slots.push(placement.slot.clone());
+            }
             for piece in &placement.value {
                 if let Piece::Part(name) = piece
-                    && !parts.contains(name)
+                    && **name != *DERIVED_TOKEN
+                    && !self.parts.contains(name)
                 {
-                    parts.push(name.clone());
+                    self.parts.push(name.clone());
                 }
             }
         }
-        Self { requirements, placements, slots, parts, shared }
     }
 
-    /// The parts of a token that [`Token::sign`] takes, in this order: `access_token`, `value.NAME`.
+    /// The parts of a token that [`Token::sign`] takes, in this order: `access_token`, `value.NAME`. The second token,
+    /// if there is one, comes behind them.
     pub fn parts(&self) -> &[Box<str>] {
         &self.parts
     }
@@ -131,7 +155,7 @@ impl Token {
         secrets
     }
 
-    /// Where tokens go, in the order of [`Token::slots`].
+    /// Where tokens go without a second one.
     pub fn placements(&self) -> &[Placement] {
         &self.placements
     }
@@ -156,35 +180,48 @@ impl Token {
 
     /// Whether one injection serves every request that has the same token.
     pub(super) fn is_constant(&self) -> bool {
-        let tenant = || self.placements.iter().any(|placement| placement.value.contains(&Piece::Tenant));
+        let all = || self.placements.iter().chain(&self.derived);
+        let tenant = || all().any(|placement| placement.value.contains(&Piece::Tenant));
         self.shared == Shared::No || !tenant()
     }
 
-    /// `keys` are the values of [`Token::parts`], in that order.
-    pub(super) fn sign(&self, keys: &[Material], tenant: Option<&str>) -> Result<Injection, SignError> {
+    /// `keys` are the values of [`Token::parts`], in that order, and behind them the second token, if it is to be used.
+    ///
+    /// # Errors
+    /// A part that is missing, or cannot stand where it goes.
+    pub fn sign(&self, keys: &[Material], tenant: Option<&str>) -> Result<Injection, SignError> {
         let part = |name: &str| -> Result<&str, SignError> {
-            let place = self.parts.iter().position(|part| **part == *name);
+            let place = match name {
+                DERIVED_TOKEN => Some(self.parts.len()),
+                name => self.parts.iter().position(|part| **part == *name),
+            };
             match place.and_then(|place| keys.get(place)) {
                 Some(Material::Text(text)) => text_of(text),
                 _ => Err(SignError::Missing(name.to_owned())),
             }
         };
-        self.fill(|name| part(name).map(|text| Zeroizing::new(text.to_owned())), tenant, encode::query_pair)
+        let own = |name: &str| part(name).map(|text| Zeroizing::new(text.to_owned()));
+        self.fill(self.wanted(keys), own, tenant, encode::query_pair)
     }
 
     /// The same with `[access_token]` in the token's place, for people to read.
-    pub(super) fn masked(&self, tenant: Option<&str>) -> Result<Injection, SignError> {
-        self.fill(|name| Ok(Zeroizing::new(mask(name))), tenant, encode::query_pair_shown)
+    pub(super) fn masked(&self, keys: &[Material], tenant: Option<&str>) -> Result<Injection, SignError> {
+        self.fill(self.wanted(keys), |name| Ok(Zeroizing::new(mask(name))), tenant, encode::query_pair_shown)
+    }
+
+    fn wanted(&self, keys: &[Material]) -> &[Placement] {
+        if keys.len() > self.parts.len() && !self.derived.is_empty() { &self.derived } else { &self.placements }
     }
 
     fn fill(
         &self,
+        placements: &[Placement],
         part: impl Fn(&str) -> Result<Zeroizing<String>, SignError>,
         tenant: Option<&str>,
         query: fn(&str, &[u8]) -> String,
     ) -> Result<Injection, SignError> {
         let mut injection = Injection::default();
-        for placement in &self.placements {
+        for placement in placements {
             let mut value = Zeroizing::new(placement.prefix.clone());
             for piece in &placement.value {
                 match piece {
@@ -246,7 +283,7 @@ mod tests {
             (&*injection.query, &*injection.cookies),
             (&["t=a%2Bb".to_owned()][..], &["m=boss@m1".to_owned()][..])
         );
-        let shown = token.masked(Some("m1")).unwrap();
+        let shown = token.masked(&[], Some("m1")).unwrap();
         assert_eq!(shown.headers[0].1, "Bearer [access_token]");
         assert_eq!(
             (&*shown.query, &*shown.cookies),
@@ -264,7 +301,7 @@ mod tests {
         let made = form.sign(&[text("a+b"), text("boss")], None).unwrap();
         let wanted = BodyChange::Form(vec!["t=a%2Bb".to_owned(), "m%20r=boss".to_owned()]);
         assert_eq!(made.body.as_deref(), Some(&wanted));
-        let shown = form.masked(None).unwrap();
+        let shown = form.masked(&[], None).unwrap();
         let wanted = BodyChange::Form(vec!["t=[access_token]".to_owned(), "m%20r=[value.manager]".to_owned()]);
         assert_eq!(shown.body.as_deref(), Some(&wanted));
         let placements = vec![placement(Slot::Json("t".to_owned()), "v:", vec![part(ACCESS_TOKEN)])];
@@ -272,6 +309,40 @@ mod tests {
         let made = json.sign(&[text("a\"b")], None).unwrap();
         assert_eq!(made.body.as_deref(), Some(&BodyChange::Json(vec![("t".to_owned(), "v:a\"b".to_owned())])));
         assert!(Signer::Token(Box::new(json)).edits_body());
+    }
+
+    #[test]
+    fn a_second_token_takes_the_place_of_the_first_or_stands_beside_it() {
+        let first = || {
+            let placements = vec![
+                placement(header_slot("x-access-token"), "", vec![part(ACCESS_TOKEN)]),
+                placement(header_slot("x-shop"), "", vec![Piece::Tenant]),
+            ];
+            Token::new(CallNames::default(), placements, Shared::No)
+        };
+        let headers = |token: &Token, keys: &[Material]| {
+            let injection = token.sign(keys, Some("m1")).unwrap();
+            let text = |(name, value): &(HeaderName, http::HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+            injection.headers.iter().map(text).collect::<Vec<_>>()
+        };
+        let one = [text("A")];
+        let both = [text("A"), text("B")];
+        let instead =
+            first().with_derived(vec![placement(header_slot("x-access-token"), "", vec![part(DERIVED_TOKEN)])]);
+        assert_eq!(headers(&instead, &one), ["x-access-token: A", "x-shop: m1"]);
+        assert_eq!(headers(&instead, &both), ["x-shop: m1", "x-access-token: B"]);
+        let value = vec![part(DERIVED_TOKEN), Piece::Text("/".into()), part("value.w")];
+        let beside = first().with_derived(vec![placement(header_slot("x-second"), "", value)]);
+        assert_eq!(beside.parts().iter().map(|part| &**part).collect::<Vec<_>>(), [ACCESS_TOKEN, "value.w"]);
+        let three = [text("A"), text("W"), text("B")];
+        assert_eq!(headers(&beside, &three), ["x-access-token: A", "x-shop: m1", "x-second: B/W"]);
+        assert_eq!(headers(&beside, &three[..2]), ["x-access-token: A", "x-shop: m1"]);
+        let shown = beside.masked(&three, Some("m1")).unwrap();
+        assert_eq!(shown.headers[2].1, "[derived_token]/[value.w]");
+        let slots: Vec<&Slot> = beside.slots().iter().collect();
+        assert!(slots.contains(&&header_slot("x-second")), "a worker's is taken out everywhere: {slots:?}");
+        // A credential without `derive` never looks at more than its parts.
+        assert_eq!(headers(&first(), &both), ["x-access-token: A", "x-shop: m1"]);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::rows::{Stored, approval_row, columns, select};
 use super::seal::{Keyring, Seat};
 use super::time::{later, minute, moment};
 use super::{
-    APPROVALS, Approval, Change, Claim, Committed, Existing, Filter, Known, News, Pending, Store, StoreError, Waiting,
-    outbox,
+    APPROVALS, Approval, Change, Claim, Committed, Existing, Filter, Known, Listed, News, Pending, Store, StoreError,
+    Waiting, outbox,
 };
 use crate::clock::Timestamp;
 use crate::secret::value::SecretBytes;
@@ -86,7 +86,7 @@ impl Ledger {
         filter: &Filter,
         after: Option<&ConnectionKey>,
         limit: u32,
-    ) -> Result<Vec<Record>, StoreError> {
+    ) -> Result<Vec<Listed>, StoreError> {
         let (tenant, state) = (filter.tenant.as_deref(), filter.state.map(State::as_str));
         let rest = [Arg::Text(tenant), Arg::Text(state), Arg::Int(Some(i64::from(limit)))];
         let (sql, from) = match (&filter.credential, after) {
@@ -104,12 +104,12 @@ impl Ledger {
         let args: Vec<_> = from.into_iter().chain(rest).collect();
         let rows = self.database.begin(For::Reading).await?.rows(sql, &args).await?;
         let keys = self.keys.load();
-        let record = |row| {
+        let listed = |row| {
             let mut stored = Stored::read(row)?;
-            stored.open(&keys)?;
-            Ok(stored.kept.record)
+            let shut = stored.open(&keys).err();
+            Ok(Listed { record: stored.kept.record, shut })
         };
-        rows.iter().map(record).collect()
+        rows.iter().map(listed).collect()
     }
 
     async fn news(&self, since: Timestamp, limit: u32) -> Result<Vec<News>, StoreError> {
@@ -254,7 +254,7 @@ impl Store for Ledger {
         filter: &'a Filter,
         after: Option<&'a ConnectionKey>,
         limit: u32,
-    ) -> Pending<'a, Vec<Record>> {
+    ) -> Pending<'a, Vec<Listed>> {
         Box::pin(within(OPERATION, self.list(filter, after, limit)))
     }
 

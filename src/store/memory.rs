@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::rules::{Fate, Kept, Verdict, mark};
 use super::time::{later, minute, moment, until};
 use super::{
-    APPROVALS, Approval, Change, Claim, Committed, EVENT_AGE, EVENTS, Existing, Filter, Known, News, Pending, Store,
-    StoreError, Waiting, fresh_id,
+    APPROVALS, Approval, Change, Claim, Committed, EVENT_AGE, EVENTS, Existing, Filter, Known, Listed, News, Pending,
+    Store, StoreError, Waiting, fresh_id,
 };
 use crate::clock::{SharedClock, Timestamp};
 use crate::secret::value::SecretBytes;
@@ -138,7 +138,7 @@ impl Store for Memory {
         filter: &'a Filter,
         after: Option<&'a ConnectionKey>,
         limit: u32,
-    ) -> Pending<'a, Vec<Record>> {
+    ) -> Pending<'a, Vec<Listed>> {
         let tables = self.tables();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let records = tables.connections.range((from, Bound::Unbounded)).map(|(_, kept)| &kept.record);
@@ -147,7 +147,7 @@ impl Store for Memory {
                 && filter.tenant.as_ref().is_none_or(|name| **name == *record.key.tenant)
                 && filter.state.is_none_or(|state| state == record.state)
         });
-        ready(Ok(wanted.take(limit as usize).cloned().collect()))
+        ready(Ok(wanted.take(limit as usize).map(|record| Listed { record: record.clone(), shut: None }).collect()))
     }
 
     fn news(&self, since: Timestamp, limit: u32) -> Pending<'_, Vec<News>> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 
 mod database;
+pub mod late;
 mod ledger;
 mod marks;
 pub mod memory;
@@ -149,6 +150,15 @@ pub struct Filter {
     pub state: Option<State>,
 }
 
+/// A record of a list.
+#[derive(Debug)]
+pub struct Listed {
+    /// The record; without tokens where they do not open.
+    pub record: Record,
+    /// Why they do not.
+    pub shut: Option<StoreError>,
+}
+
 /// That a record was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
@@ -188,13 +198,17 @@ pub struct Waiting {
 
 /// A store of connections.
 pub trait Store: Send + Sync + fmt::Debug {
+    /// Why it was never reached since the start; nothing once it was, whatever becomes of it then.
+    fn unreached(&self) -> Option<String> {
+        None
+    }
     /// The database's clock.
     fn now(&self) -> Pending<'_, Timestamp>;
     /// One record.
     fn load<'a>(&'a self, key: &'a ConnectionKey) -> Pending<'a, Option<Record>>;
-    /// A page of records, ordered by credential and tenant, after one.
+    /// A page of records, ordered by credential and tenant, after one. One whose tokens do not open is in it without them.
     fn list<'a>(&'a self, filter: &'a Filter, after: Option<&'a ConnectionKey>, limit: u32)
-    -> Pending<'a, Vec<Record>>;
+    -> Pending<'a, Vec<Listed>>;
     /// What was written since `since` (inclusive), oldest first. Those of one moment come together, so that a caller who
     /// goes on from the last moment gets on: `limit` may be passed by them. What was written in a long transaction may
     /// appear late.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection as _};
 
 use super::StoreError;
 use super::database::{Database, OPERATION, within};
@@ -120,7 +120,10 @@ pub(super) async fn open(path: &Path, keys: Keyring) -> Result<Ledger, StoreErro
         .pragma("journal_size_limit", LOG)
         .disable_statement_logging();
     let pool = |most| {
-        SqlitePoolOptions::new().min_connections(0).max_connections(most).idle_timeout(IDLE).acquire_timeout(WAIT)
+        let options = SqlitePoolOptions::new().min_connections(0).max_connections(most);
+        // A full disk ends a transaction by itself; the library then takes the connection for one within it, for good.
+        let options = options.before_acquire(|used, _| Box::pin(std::future::ready(Ok(!used.is_in_transaction()))));
+        options.idle_timeout(IDLE).acquire_timeout(WAIT)
     };
     let database = Database::Sqlite {
         reader: pool(READERS).connect_lazy_with(options.clone()),

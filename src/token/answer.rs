@@ -79,6 +79,14 @@ pub fn read(oauth: &OAuth, answer: &Answer<'_>, before: &TokenSet, now: Timestam
     reader.read(before)
 }
 
+/// Reads an answer that has this shape, and nothing that was before.
+///
+/// # Errors
+/// Whatever is no token.
+pub(super) fn read_shaped(shape: &AnswerShape, answer: &Answer<'_>, now: Timestamp) -> Result<TokenSet, Refusal> {
+    Reader { shape, dead: &[], separator: " ", answer, now }.read(&TokenSet::default())
+}
+
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     shape: &'a AnswerShape,

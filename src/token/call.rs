@@ -195,7 +195,7 @@ fn standard(input: &CallInput<'_>, ask: &Ask<'_>) -> Result<Vec<(&'static str, Z
     Ok(list)
 }
 
-fn filled(text: &Fill, key: &'static str, input: &CallInput<'_>) -> Result<String, CallError> {
+pub(super) fn filled(text: &Fill, key: &'static str, input: &CallInput<'_>) -> Result<String, CallError> {
     text.fill(|name| (input.fill)(name)).map_err(|variable| CallError::Variable { key, variable: variable.to_owned() })
 }
 

@@ -91,6 +91,16 @@ impl Fill {
         })
     }
 
+    /// The same with another variable in the place of one.
+    #[must_use]
+    pub fn renamed(&self, from: &str, to: &str) -> Self {
+        let part = |part: &Part| match part {
+            Part::Variable(name) if **name == *from => Part::Variable(to.into()),
+            other => other.clone(),
+        };
+        Self { parts: self.parts.iter().map(part).collect() }
+    }
+
     /// The text, or the first variable that has no value.
     pub fn fill<'v>(&'v self, value: impl Fn(&str) -> Option<&'v str>) -> Result<String, &'v str> {
         let mut out = String::new();

@@ -1,10 +1,12 @@
 //! One `oauth2` credential as the configuration wrote it: plain, checked values. Built by `config`, read by everybody
 //! who makes, keeps or uses its tokens. `docs/CONFIGURATION.md` has the keys.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use super::derive::Derive;
 use super::fill::Fill;
 use crate::secret::name::NamePattern;
 use crate::sign::basic::PublicValue;
@@ -54,6 +56,8 @@ pub struct OAuth {
     pub answer: AnswerShape,
     /// `dead`: error codes beside `invalid_grant` that mean that a person must approve again.
     pub dead: Vec<String>,
+    /// `derive`: a second token for some endpoints.
+    pub derive: Option<Arc<Derive>>,
     /// `per`
     pub per: Per,
     /// `refresh`

@@ -10,6 +10,7 @@ pub mod answer;
 pub mod approve;
 pub mod breaker;
 pub mod call;
+pub mod derive;
 mod detail;
 pub mod event;
 mod expiry;

@@ -93,6 +93,7 @@ pub(crate) fn oauth(keys: &Value) -> OAuth {
             rename: pairs(&keys["request"]["rename"]),
         },
         answer: shape(&keys["answer"]),
+        derive: None,
         dead: list("dead"),
         per: Per::Tenant,
         refresh: policy(),

@@ -184,6 +184,40 @@ fn a_new_key_seals_what_the_old_one_sealed() {
     set(r#""state/new""#);
     let exported = run(&scratch, &["connections", "export", "--yes-print-tokens"]);
     assert!(exported.status == 0 && exported.out.contains("canary-r1"), "{exported:?}");
+    // One that the old key sealed, beside those of the new.
+    set(r#"["state/key", "state/new"]"#);
+    let old = r#"{"credential":"shop","tenant":"m1","access_token":"canary-o1","expires_in":3600}"#;
+    assert_eq!(import(&scratch, old, &["--replace"]).status, 0);
+    set(r#""state/new""#);
+    let list = run(&scratch, &["connections", "list", "--format", "json"]);
+    assert_eq!(list.status, 1, "{list:?}");
+    assert!(list.err.contains("the tokens of 1 of these cannot be opened"), "{list:?}");
+    let list = list.json();
+    let rows: Vec<_> = list["connections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (
+                row["credential"].as_str().unwrap(),
+                row["tenant"].as_str(),
+                row["reason"].as_str(),
+                row["access_token"].is_null(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [("own", None, None, false), ("shop", Some("m1"), Some("sealed"), true), ("shop", Some("m2"), None, false)]
+    );
+    let text = run(&scratch, &["connections", "list"]);
+    assert!(text.status == 1 && text.out.contains("sealed") && text.out.contains("m2"), "{text:?}");
+    let exported = run(&scratch, &["connections", "export", "--yes-print-tokens"]);
+    assert!(
+        exported.status == 1 && exported.out.contains("canary-a2") && !exported.out.contains("\"m1\""),
+        "{exported:?}"
+    );
+    assert!(exported.err.contains("shop/m1") && exported.err.contains("1 connections are not in it"), "{exported:?}");
     set(r#""state/key""#);
     let refused = run(&scratch, &["connections", "export", "--yes-print-tokens"]);
     assert_eq!(refused.status, 1, "the old key opens nothing any more: {refused:?}");

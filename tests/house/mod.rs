@@ -16,6 +16,8 @@ const BESIDE: &[(&str, &str)] = &[
     // A grant says where its tokens go, and calls are encoded as templates are.
     ("token", "sign"),
     ("token", "template"),
+    // A grant says on which endpoints a second token is used.
+    ("token", "route"),
     // Calls to platforms take the way that requests take.
     ("control", "upstream"),
     // Requests look tokens up and wait for them.

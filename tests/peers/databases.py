@@ -84,6 +84,12 @@ class Database:
         return self.once("psql", "-X", "-At", "-h", "127.0.0.1", "-p", self.port, "-U", USER, "-d", database, "-c", statement,
                          env={"PGPASSWORD": PASSWORD, "PATH": os.environ["PATH"]})
 
+    def session(self, database):
+        """A psql that takes statements from a pipe."""
+        command = ["psql", "-X", "-qAt", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", database]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=self.folder,
+                                env={"PGPASSWORD": PASSWORD, "PATH": os.environ["PATH"]}, **self.options)
+
     def pooled(self, pool=2):
         """Starts PgBouncer with so many connections to a database for everybody; its port."""
         port = lib.free_port()

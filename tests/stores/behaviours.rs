@@ -184,15 +184,16 @@ fn pages_of_a_list_go_on_where_they_ended() {
         loop {
             let page = w.b.list(&filter, after.as_ref(), 2).await.unwrap();
             let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
-            seen.extend(page.into_iter().map(|record| record.key.tenant.to_string()));
+            after = Some(last.record.key.clone());
+            seen.extend(page.into_iter().map(|listed| listed.record.key.tenant.to_string()));
         }
         assert_eq!(seen, tenants);
         filter.state = Some(State::Reauthorize);
         assert_eq!(w.b.list(&filter, None, 10).await.unwrap().len(), 1);
         filter = Filter { tenant: Some("m 1".to_owned()), ..Filter::default() };
-        let own =
-            |records: Vec<countersign::token::Record>| records.iter().filter(|r| *r.key.credential == *w.name).count();
+        let own = |all: Vec<countersign::store::Listed>| {
+            all.iter().filter(|one| *one.record.key.credential == *w.name).count()
+        };
         assert_eq!(own(w.b.list(&filter, None, 1000).await.unwrap()), 1);
         assert_eq!(own(w.b.list(&Filter::default(), Some(&w.key("b")), 1000).await.unwrap()), 2);
     });

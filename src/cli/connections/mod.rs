@@ -15,7 +15,7 @@ use super::args::{Format, Global};
 use super::exit::{Ended, Exit};
 use super::{small_runtime, terminal};
 use crate::admin::Connections as _;
-use crate::admin::connections::{ConnectionView, LIMIT_MAX, ListQuery, RevokedView};
+use crate::admin::connections::{ConnectionView, LIMIT_MAX, ListQuery, RevokedView, SEALED};
 
 /// `connections ..`
 pub(super) fn command(global: &Global, own: &ConnectionsArgs) -> anyhow::Result<Exit> {
@@ -78,6 +78,15 @@ async fn list(global: &Global, own: &ListArgs, opened: &Opened) -> anyhow::Resul
                 terminal::note(&format!("more: --after {next}"));
             }
         }
+    }
+    let shut = list.connections.iter().filter(|view| view.reason == Some(SEALED)).count();
+    if shut > 0 {
+        let message = format!("the tokens of {shut} of these cannot be opened with any key of [state] key");
+        return Err(Ended::new(Exit::Bad, message)
+            .with_hint(
+                "add the key that sealed them to [state] key; `connections revoke` and a new approval work without it",
+            )
+            .into());
     }
     Ok(Exit::Fine)
 }

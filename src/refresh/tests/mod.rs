@@ -1,9 +1,11 @@
 //! Refreshes against an endpoint on loopback, with a store in memory. Nothing sleeps: tests wait for calls and ends.
 #![allow(clippy::unwrap_used)]
 
+mod derive;
 mod endpoint;
 mod faults;
 mod kills;
+mod many;
 mod world;
 
 use std::sync::Arc;
@@ -273,4 +275,22 @@ async fn events_that_nobody_is_told_of_do_not_pile_up() {
     super::background::drop_old_events(&world.tokens.inner).await;
     let (waiting, dropped) = store.take_events(10, std::time::Duration::ZERO).await.unwrap();
     assert!(waiting.is_empty() && dropped == 0, "{waiting:?}");
+}
+
+#[tokio::test]
+async fn a_living_token_that_the_upstream_refuses_ends_as_reauthorize_where_nothing_can_renew_it() {
+    let endpoint = Endpoint::start(|number, _| if number == 1 { tokens(1) } else { error(400, "invalid_grant") }).await;
+    let world = World::new(Settings::at(endpoint.port));
+    world.connect("m1", &[]).await;
+    world.tokens.wait(&world.want("m1")).await.unwrap();
+    assert!(
+        world.tokens.refresh_now(&ConnectionKey::new("shop", "m1")).await.is_ok(),
+        "the grant is dead, the token lives"
+    );
+    assert_eq!(world.record("m1").await.state, State::Reauthorize);
+    let token = world.tokens.usable("shop", "m1", world.now()).unwrap();
+    let none = world.tokens.refused(&world.want("m1"), token.version).await.unwrap_err();
+    assert_eq!((none.kind, none.reason), (NoTokenKind::Reauthorize, Reason::InvalidGrant));
+    assert!(world.tokens.usable("shop", "m1", world.now()).is_some(), "others may still be served with it");
+    assert_eq!(endpoint.calls(), 2);
 }

@@ -16,13 +16,15 @@ use crate::secret::name::{NamePattern, SecretName};
 use crate::secret::set::{SecretFile, SecretSet};
 use crate::secret::value::SecretBytes;
 use crate::sign::material::Kind;
-use crate::sign::token::{CallNames, Piece, Placement, Shared, Token};
+use crate::sign::token::{CallNames, DERIVED_TOKEN, Piece, Placement, Shared, Token};
 use crate::sign::{Signer, Slot};
 use crate::snapshot::plan::Plan;
 use crate::snapshot::{FingerprintKey, Moment, Snapshot};
 use crate::store::Store;
 use crate::store::memory::Memory;
-use crate::token::grant::{Grant, OAuth, RefreshPolicy};
+use crate::token::derive::Derive;
+use crate::token::fill::Fill;
+use crate::token::grant::{AnswerShape, Endpoint, Grant, Insecure, OAuth, RefreshPolicy};
 use crate::token::machine;
 use crate::token::record::TokenSet;
 use crate::token::{ConnectionKey, Record, vectors};
@@ -58,6 +60,8 @@ pub(super) struct Settings {
     pub(super) seed: bool,
     /// What goes into `Authorization`.
     pub(super) part: &'static str,
+    /// The port of a second token's endpoint, which then goes into `x-second`.
+    pub(super) derive: Option<u16>,
 }
 
 impl Settings {
@@ -70,6 +74,7 @@ impl Settings {
             policy: vectors::policy(),
             seed: false,
             part: "access_token",
+            derive: None,
         }
     }
 
@@ -83,6 +88,20 @@ impl Settings {
             client_secret: Some(name("secret")),
             seed: self.seed.then(|| name("seed")),
             refresh: self.policy.clone(),
+            derive: self.derive.map(|port| {
+                Arc::new(Derive {
+                    url: Endpoint {
+                        url: Fill::literal(&format!("http://127.0.0.1:{port}/second")),
+                        insecure: Insecure::Refused,
+                    },
+                    method: http::Method::POST,
+                    body: None,
+                    content_type: http::HeaderValue::from_static("application/json"),
+                    answer: AnswerShape::default(),
+                    ttl: None,
+                    endpoints: Vec::new(),
+                })
+            }),
             ..vectors::oauth(&keys)
         }
     }
@@ -97,7 +116,14 @@ impl Settings {
             prefix: "Bearer ".to_owned(),
             value: vec![Piece::Part(self.part.into())],
         };
-        let token = Token::new(names, vec![placement], Shared::No);
+        let mut token = Token::new(names, vec![placement], Shared::No);
+        if self.derive.is_some() {
+            token = token.with_derived(vec![Placement {
+                slot: Slot::Header(http::HeaderName::from_static("x-second")),
+                prefix: String::new(),
+                value: vec![Piece::Part(DERIVED_TOKEN.into())],
+            }]);
+        }
         let mut credential =
             Credential::plain("shop".to_owned(), 0..0, Signer::Token(Box::new(token)), std::iter::once(0..0).collect());
         credential.oauth = Some(Arc::new(self.oauth()));

@@ -16,6 +16,21 @@ class Account:
         self.current, self.previous, self.revoked = refresh, None, False
 
 
+class Gated:
+    """A platform whose calls stop at gates, before they take effect and after, until those are opened or the calls dropped."""
+
+    def __init__(self, *arguments, **options):
+        self.shut, self.reached, self.dropped = set(), collections.Counter(), False
+        super().__init__(*arguments, **options)
+
+    async def moment(self, which):
+        self.reached[which] += 1
+        while which in self.shut:
+            if self.dropped:
+                raise ConnectionError("dropped")
+            await asyncio.sleep(0.005)
+
+
 class Platform:
     """Access tokens live `life` seconds; a call takes effect after `before` seconds and is answered `after` seconds later."""
 
@@ -59,15 +74,19 @@ class Platform:
                 if line.split()[1].endswith("/revocation"):
                     writer.write(self.revoke(form))
                 else:
-                    await asyncio.sleep(self.before)
+                    await self.moment("before")
                     answer = self.token(form)
-                    await asyncio.sleep(self.after)
+                    await self.moment("after")
                     writer.write(answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
+
+    async def moment(self, which):
+        """What a call takes before and after it takes effect."""
+        await asyncio.sleep(self.before if which == "before" else self.after)
 
     def revoke(self, form):
         tenant = self.owner.get(form.get("token"))
@@ -91,3 +110,7 @@ class Platform:
         self.granted[tenant] += 1
         return stage.message(200, {"access_token": access, "token_type": "Bearer", "expires_in": self.life,
                                    "refresh_token": account.current}, Cache_Control="no-store")
+
+
+class GatedPlatform(Gated, Platform):
+    """Both."""

@@ -4,9 +4,11 @@ and countersign with a credential that refreshes. No check lives here.
 
 import asyncio
 import collections
+import contextlib
 import datetime
 import json
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -155,6 +157,61 @@ async def burst(port, host, count, at=0.0):
     return answers
 
 
+class Held:
+    """Writes to a store wait as long as this is entered: somebody else has a transaction open. Reading goes on."""
+
+    def __init__(self, store):
+        self.store = store
+
+    def __enter__(self):
+        self.end = self.store.hold()
+        return self
+
+    def __exit__(self, *exc):
+        self.end()
+
+
+class File:
+    """A SQLite file as another process sees it."""
+
+    def __init__(self, url):
+        self.state, self.path = url, url.removeprefix("sqlite:")
+
+    def connect(self):
+        return sqlite3.connect(self.path, isolation_level=None, timeout=10, check_same_thread=False)
+
+    def hold(self):
+        connection = self.connect()
+        connection.execute("BEGIN IMMEDIATE")
+        return connection.close
+
+    def read(self, statement):
+        with contextlib.closing(self.connect()) as connection:
+            return connection.execute(statement).fetchone()[0]
+
+
+class Server:
+    """A PostgreSQL database as another session sees it."""
+
+    def __init__(self, database, name, state):
+        self.database, self.name, self.state = database, name, state
+
+    def hold(self):
+        session = self.database.session(self.name)
+        session.stdin.write("BEGIN; LOCK TABLE countersign_connections IN EXCLUSIVE MODE;\n\\echo held\n")
+        session.stdin.flush()
+        while session.stdout.readline().strip() != "held":
+            if session.poll() is not None:
+                raise RuntimeError("psql ended")
+
+        def end():
+            session.communicate("ROLLBACK;\n")
+        return end
+
+    def read(self, statement):
+        return int(self.database.psql(self.name, statement))
+
+
 class Workers:
     """Requests for each tenant at a steady pace, until told to stop; a connection that breaks is a failure and made anew."""
 
@@ -194,6 +251,14 @@ class Shop:
         self.name, self.token, self.upstream, self.refresh, self.domain = name, token, upstream, refresh, domain
         # `more`: further keys of the credential.
         self.timeout, self.wait, self.secret, self.more = "5s", "15s", "shop/client-secret", ""
+
+    async def ask(self, port, tenant):
+        """One request for a tenant, over a connection of its own."""
+        streams = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            return await ask(streams, self.host(tenant))
+        finally:
+            streams[1].close()
 
     def text(self):
         return CREDENTIAL.format(name=self.name, token=self.token, refresh=self.refresh or 'first = "1s"', timeout=self.timeout, wait=self.wait,
