@@ -19,6 +19,7 @@ pub mod key;
 mod keyed;
 pub mod material;
 pub mod oauth1;
+mod reframing;
 pub mod seal;
 pub mod sigv4;
 pub mod spoken;
@@ -37,6 +38,7 @@ use crate::clock::{Sequence, Timestamp};
 use crate::secret::name::NamePattern;
 use body::{BodyChange, BodyProblem, Holds};
 use material::{Kind, Material};
+pub use reframing::{Length, Reframing};
 
 /// The request as it will leave, as far as signatures cover it.
 #[derive(Clone, Copy, Debug)]
@@ -91,26 +93,6 @@ pub struct Injection {
     pub body: Option<Box<BodyChange>>,
     /// How the body is changed while it streams.
     pub reframing: Option<Box<Reframing>>,
-}
-
-/// A body whose framing is made anew while it streams. What it holds is spent with the attempt.
-#[derive(Debug)]
-pub struct Reframing {
-    /// Takes the worker's bytes, gives those that leave.
-    pub reframer: sigv4::chunks::Reframer,
-    /// The Content-Length that leaves.
-    pub length: Length,
-}
-
-/// How long a body is that was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
-    /// As the worker sent it, whether that was told or not.
-    AsSent,
-    /// So many bytes.
-    Exact(u64),
-    /// Nobody knows yet.
-    Unknown,
 }
 
 impl Injection {

@@ -193,7 +193,7 @@ fn variable(chunk: Chunk<'_>, scope: Scope<'_>) -> Result<(Variable, Type, bool)
                 return Err(unknown_variable(name));
             };
             if *plain == Plain::Signature && scope.position == Position::Signed {
-                let hint = "use it in set or set_query, which are made after signing";
+                let hint = "use it in set, set_query, set_form or set_json, which are made after signing";
                 return Err(name.error("there is no signature yet when this is evaluated", Some(hint.to_owned())));
             }
             (Variable::Ready(Source::Plain(*plain)), *of)
