@@ -23,6 +23,8 @@ CANARIES = {
     "bearer": "CANARYbearer0aa4e1Q2",
     "password": "CANARYpassword:c8d2Q",
     "hmac": "CANARYhmackey44f0b3Q",
+    "awskey": "CANARYawskey/+71c3dQ2",
+    "awstoken": "CANARYawstoken/+==93e0Q",
     "tenant": "CANARYtenant99d1e4Q2",
     "consumer-secret": "CANARYconsumer6e0b&Q",
     "token-secret": "CANARYtokens%c1f7Q+",
@@ -67,6 +69,12 @@ sign = "{{secret:hmac}}{{method}}{{target}}{{timestamp}}"
 set = {{ "X-Signature" = "{{signature}}", "X-Timestamp" = "{{timestamp}}" }}
 [credential.oauth1]
 oauth1 = {{ consumer_key = "ck", consumer_secret = {{ secret = "consumer-secret" }}, token = "tk", token_secret = {{ secret = "token-secret" }}, method = "PLAINTEXT" }}
+[credential.aws.aws_sigv4]
+access_key_id = "AKIAEXAMPLE"
+secret_access_key = {{ secret = "awskey" }}
+session_token = {{ secret = "awstoken" }}
+region = "eu-west-1"
+service = "s3"
 [credential.tenant]
 bearer = {{ secret = "shops/{{tenant}}" }}
 [credential.broken-inner]
@@ -78,7 +86,7 @@ bearer = {{ secret = "broken/bom" }}
 [credential.broken-latin]
 bearer = {{ secret = "broken/latin" }}
 """
-SCHEMES = ["header", "query", "cookie", "bearer", "basic", "hmac", "oauth1"]
+SCHEMES = ["header", "query", "cookie", "bearer", "basic", "hmac", "oauth1", "aws"]
 
 
 def routes(tls_port, plain_port, dead_port, rude_port):
@@ -224,7 +232,7 @@ def upstream_has_them(report, seen):
     query = urllib.parse.quote(CANARIES["query"], safe="")
     shared = {name: urllib.parse.quote(urllib.parse.quote(CANARIES[name], safe=""), safe="") for name in ("consumer-secret", "token-secret")}
     for name, value in {**CANARIES, "password": basic, "query": query, **shared}.items():
-        if name != "hmac":  # a key, of which only signatures leave
+        if name not in ("hmac", "awskey"):  # keys, of which only signatures leave
             report.check(f"the upstream received the {name} secret", value in text)
 
 

@@ -41,10 +41,10 @@ def credential(name, id_, secret, service, **more):
             f'region = "{region}", service = "{service}"{more} }}\n')
 
 
-def route(name, host, upstream, port=None, listen=None):
+def route(name, host, upstream, listen=None, more=""):
     listen = f'listen = "127.0.0.1:{listen}"\n' if listen else ""
     return (f'[[route]]\nname = "{name}"\nhost = "{host}"\nupstream = "http://127.0.0.1:{upstream}"\n'
-            f'credential = "{name}"\n{listen}')
+            f'credential = "{name}"\n{listen}{more}')
 
 
 def environment(**more):
@@ -88,8 +88,9 @@ def checks(bench):
     moto, id_, secret = start_moto(bench)
     objects = start_objects(bench, s3s)
     secrets = bench.subfolder("secrets")
-    bench.secrets(secrets, moto_id=id_, moto_secret=secret, objects_id=ID, objects_secret=SECRET, wrong="not" + SECRET[3:])
-    ports = {name: lib.free_port() for name in ["sqs", "dynamodb", "sts", "wrong-sqs", *PAYLOADS, "query", "wrong"]}
+    bench.secrets(secrets, moto_id=id_, moto_secret=secret, objects_id=ID, objects_secret=SECRET, wrong="not" + SECRET[3:],
+                  shops__m1__id=ID, shops__m1__secret=SECRET, shops__m2__id=ID, shops__m2__secret="not" + SECRET[3:])
+    ports = {name: lib.free_port() for name in ["sqs", "dynamodb", "sts", "wrong-sqs", *PAYLOADS, "query", "wrong", "tenants"]}
     text = CONFIG.format(connect_to="")
     for service in ("sqs", "dynamodb", "sts"):
         text += credential(service, "moto-id", "moto-secret", service)
@@ -105,6 +106,8 @@ def checks(bench):
     text += route("wrong", "wrong.s3.us-east-1.example", objects, listen=ports["wrong"])
     text += credential("s3", "objects-id", "objects-secret", "s3", payload="as_sent")
     text += route("s3", "s3.amazonaws.com", objects)
+    text += credential("tenants", "shops/{tenant}/id", "shops/{tenant}/secret", "s3", payload="as_sent")
+    text += route("tenants", "tenants.s3.us-east-1.example", objects, ports["tenants"], "tenant = { slot = true }\n")
     proxy = bench.proxy("proxy", text, secrets)
     through = environment(HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}", AWS_CA_BUNDLE=str(proxy.folder / "public/countersign-ca.crt"))
 
@@ -113,6 +116,7 @@ def checks(bench):
 
     services(bench, ports, moto, told, through)
     bodies(bench, ports, objects, told, through)
+    tenants(bench, {**told("s3", ports["tenants"])})
     keys(bench, ports)
     malformed(bench, ports)
     explained(bench, proxy, objects)
@@ -172,6 +176,17 @@ def bodies(bench, ports, objects, told, through):
         report.check(f"{name}, straight to s3s-fs with dummy keys is refused", refused(straight), straight)
         wrong = run("objects-get", told("s3", ports["wrong"]))
         report.check(f"{name}, a wrong secret is refused by s3s-fs", refused(wrong), wrong)
+
+
+def tenants(bench, env):
+    """The tenant's name stands where the SDK wants an access key id."""
+    for name, run in (("boto3", boto), ("the JavaScript SDK", lambda what, env: node(bench, what, env))):
+        def of(tenant):
+            return run("objects-get", {**env, "AWS_ACCESS_KEY_ID": tenant})
+        bench.report.equal(f"{name}, a tenant in the access key id", of("countersign-m1"), {"put 5": "ok", "list": "ok"})
+        other, nobody = of("m2"), of("nobody")
+        bench.report.check(f"{name}, another tenant has another secret", refused(other), other)
+        bench.report.check(f"{name}, a tenant without secrets gets no answer of the server", "503" in str(nobody) and not refused(nobody), nobody)
 
 
 def ask(port, method, target, body=None, headers=None):
