@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
 use sha2::{Digest as _, Sha256};
 
 use crate::support::http1::Head;
+use crate::support::http2::{Exchange, Http2};
 use crate::support::upstream::{OK, Seen};
-use crate::support::{Running, Setup, Upstream};
+use crate::support::{Running, Setup, Upstream, pki};
 
 const CREDENTIAL: &str = r#"
 [credential.aws.aws_sigv4]
@@ -41,7 +45,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Signs what arrived by the rules of AWS, from the wire alone; the path and query of these tests need no rewriting.
-fn verify(head: &Head, payload: &str) -> (Vec<u8>, String) {
+fn verify(head: &Head, payload: &str) {
     let authorization = head.header("authorization").expect("it is signed");
     let (scope, rest) =
         authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/").unwrap().split_once(", ").unwrap();
@@ -55,12 +59,12 @@ fn verify(head: &Head, payload: &str) -> (Vec<u8>, String) {
     write!(canonical, "\n{names}\n{payload}").unwrap();
     let stamp = head.header("x-amz-date").unwrap();
     let text = format!("AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
-    let mut key = format!("AWS4{SECRET}").into_bytes();
-    for part in scope.split('/') {
-        key = hmac(&key, part);
-    }
-    assert_eq!(hex(&hmac(&key, &text)), signature, "{text}");
-    (key, signature.to_owned())
+    assert_eq!(hex(&hmac(&signing_key(scope), &text)), signature, "{text}");
+}
+
+/// Date, region, service and the last word, joined by `/`.
+fn signing_key(scope: &str) -> Vec<u8> {
+    scope.split('/').fold(format!("AWS4{SECRET}").into_bytes(), |key, part| hmac(&key, part))
 }
 
 #[tokio::test]
@@ -126,13 +130,18 @@ fn chunked(kind: &str, decoded: usize, framing: &str) -> String {
     )
 }
 
-/// Checks every signature of the chunks that arrived, and gives their content.
+/// Checks every signature of the request that arrived, and gives the content of its chunks.
 fn verify_chunks(seen: &Seen, payload: &str) -> Vec<u8> {
-    let (key, mut previous) = verify(&seen.head, payload);
-    let stamp = seen.head.header("x-amz-date").unwrap();
-    let scope = seen.head.header("authorization").unwrap().split("AKIDEXAMPLE/").nth(1).unwrap();
-    let scope = scope.split(',').next().unwrap();
-    let (mut rest, mut content) = (&*seen.body, Vec::new());
+    verify(&seen.head, payload);
+    let header = |name| seen.head.header(name).unwrap();
+    content(&seen.body, header("authorization"), header("x-amz-date"), payload)
+}
+
+/// Checks the signatures of chunks, and gives their content.
+fn content(mut rest: &[u8], authorization: &str, stamp: &str, payload: &str) -> Vec<u8> {
+    let scope = authorization.split("AKIDEXAMPLE/").nth(1).unwrap().split(',').next().unwrap();
+    let (key, mut previous) = (signing_key(scope), authorization.rsplit_once("Signature=").unwrap().1.to_owned());
+    let mut content = Vec::new();
     let line = |rest: &mut &[u8]| {
         let end = rest.windows(2).position(|two| two == b"\r\n").unwrap();
         let line = String::from_utf8(rest[..end].to_vec()).unwrap();
@@ -239,6 +248,65 @@ async fn malformed_chunks_never_arrive_whole() {
             assert!(upstream.seen().is_empty(), "{payload} {body:?}: {:?}", upstream.seen());
         }
     }
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_refused_begun_is_signed_anew_with_all_its_chunks() {
+    let (config, ca) = h2_identity();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let (count, kept) = (asked.clone(), bodies.clone());
+    let upstream = Http2::serving(&config, &h2::server::Builder::new(), move |mut exchange: Exchange| {
+        let (count, kept) = (count.clone(), kept.clone());
+        async move {
+            if count.fetch_add(1, Ordering::SeqCst) == 0 {
+                exchange.request.body_mut().data().await.unwrap().unwrap();
+                return exchange.respond.send_reset(h2::Reason::REFUSED_STREAM);
+            }
+            let (body, _) = exchange.body().await;
+            kept.lock().unwrap().push(body);
+            exchange.ok("ok");
+        }
+    })
+    .await;
+    let route = upstream.route("credential = \"aws\"");
+    let credential = CREDENTIAL.replace("{region}", "eu-west-1");
+    let setup = Setup::new(format!("{credential}{route}limits = {{ replay_body = \"1MiB\" }}\n"));
+    let setup = setup.secret("aws/secret", SECRET).secret("aws/token", "tok/en+==").secret("ca.crt", &ca);
+    let proxy = setup.start().await;
+    let whole = "x".repeat(100_000);
+    let body = format!("{:x}\r\n{whole}\r\n0\r\n{TRAILER}\r\n", whole.len());
+    let head = chunked(
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+        whole.len(),
+        "X-Amz-Trailer: x-amz-checksum-crc32\r\nTransfer-Encoding: chunked",
+    );
+    let head = head.replace("eu-west-1.s3.test", "api.test");
+    let (first, rest) = body.split_at(80_000);
+    let mut worker = proxy.worker().await;
+    worker.send(format!("{head}{:x}\r\n{first}\r\n", first.len())).await;
+    // The second attempt needs no more of the body to begin.
+    upstream.arrived(2).await;
+    worker.send(format!("{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len())).await;
+    let answer = worker.answer().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let (seen, bodies) = (upstream.seen(), bodies.lock().unwrap().clone());
+    assert_eq!((seen.len(), bodies.len()), (2, 1));
+    let payload = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+    for one in &seen {
+        assert_eq!(one.header("x-amz-content-sha256"), payload);
+        assert_eq!(one.header("content-length"), bodies[0].len().to_string());
+    }
+    assert_eq!(
+        content(&bodies[0], seen[1].header("authorization"), seen[1].header("x-amz-date"), payload),
+        whole.as_bytes()
+    );
+}
+
+/// A server's certificate, and the authority that issued it.
+fn h2_identity() -> (rustls::ServerConfig, String) {
+    let ca = pki::authority("ca");
+    ((*pki::server(&ca, pki::Clients::Anyone)).clone(), ca.certificate().to_owned())
 }
 
 #[tokio::test]
