@@ -26,7 +26,20 @@ JSON = {"Content-Type": "application/json"}
 
 def sdks(home):
     """The SDKs; lazop-sdk writes a log folder into $HOME when it is imported, pyshopee wants selenium and never uses it here."""
+    # Other topics start programs that look into the real one.
+    before = os.environ.get("HOME")
     os.environ["HOME"] = str(home)
+    try:
+        return imported()
+    finally:
+        if before is None:
+            del os.environ["HOME"]
+        else:
+            os.environ["HOME"] = before
+
+
+def imported():
+    """The same, with $HOME as it is."""
     selenium = types.ModuleType("selenium")
     selenium.webdriver = types.ModuleType("selenium.webdriver")
     sys.modules.setdefault("selenium", selenium)
