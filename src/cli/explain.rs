@@ -189,7 +189,7 @@ fn sign(
     turn: Option<&Turn>,
     args: &ExplainArgs,
 ) -> Result<Explained, Failure> {
-    check_body(snapshot, ready, &parts.headers, &body)?;
+    check_body(ready, &parts.headers, &body)?;
     let mut draft = ready.draft(parts, names, ready.upstream_host()?)?;
     let captures: Vec<(&str, &str)> = ready.matched.captures.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let now = args.at.unwrap_or_else(|| SystemClock.now());
@@ -210,7 +210,7 @@ fn sign(
     {
         body = stripped;
     }
-    let covered = route.holds.wants(&draft.headers).then_some(&*body);
+    let covered = ready.holds_body(&draft.headers).then_some(&*body);
     let values: Vec<&Arc<Value>> = ready.instances.iter().filter_map(|one| one.current.as_ref()).collect();
     let signed = shown::sign(snapshot, ready, &values, (draft.clone(), draft), Vec::new(), covered, &context)
         .map_err(|error| Failure::new(Outcome::BadRequest, error.to_string()))?;
@@ -229,7 +229,7 @@ fn sign(
 }
 
 /// The bounds of a body, in the words of the request path.
-fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
+fn check_body(ready: &Ready<'_>, headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
     let limits = &ready.route.limits;
     let length = body.len();
     if limits.request_body.is_some_and(|limit| length as u64 > limit) {
@@ -238,7 +238,7 @@ fn check_body(snapshot: &Snapshot, ready: &Ready<'_>, headers: &HeaderMap, body:
             format!("the request body has {length} bytes (limits.request_body)"),
         ));
     }
-    if snapshot.plan.routes[ready.index].holds.wants(headers) && length > limits.signed_body {
+    if ready.holds_body(headers) && length > limits.signed_body {
         let why = format!("the request body has {length} bytes, at most {} (limits.signed_body)", limits.signed_body);
         return Err(Failure::new(Outcome::BodyTooLargeToSign, why));
     }

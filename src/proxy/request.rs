@@ -238,11 +238,7 @@ fn share_to_hold(
 ) -> Result<Option<Share>, Failure> {
     let plan = &live.snapshot.plan.routes[ready.index];
     let must_ask = plan.challenged.is_some() && ready.turn.is_none();
-    let covered = match plan.holds {
-        Holds::AsAsked => ready.holds_body(headers),
-        holds => holds.wants(headers),
-    };
-    if covered || must_ask {
+    if must_ask || (plan.holds != Holds::Never && ready.holds_body(headers)) {
         return proxy.buffered.take(0).ok_or_else(overloaded).map(Some);
     }
     let Some(length) = length.filter(|length| *length <= ready.route.limits.replay_body as u64) else {

@@ -5,9 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
-use super::material::{Kind, Material};
-use super::text::{mask, secret, text_of};
-use super::{Injection, Place, Requirement, SignError};
+use super::account::Account;
+use super::material::Material;
+use super::text::{mask, secret};
+use super::{Injection, Requirement, SignError};
 use crate::secret::name::NamePattern;
 
 /// A value that may be public: written in the configuration or kept in a secret.
@@ -21,40 +22,26 @@ pub enum PublicValue {
 
 /// `basic = { username, password }`
 #[derive(Debug)]
-pub struct Basic {
-    username: Option<String>,
-    requirements: Vec<Requirement>,
-}
+pub struct Basic(Account);
 
 impl Basic {
     /// A user and a password. A literal user name has no `:` and no control characters (the caller checked).
     pub fn new(username: PublicValue, password: NamePattern) -> Self {
-        let password = Requirement { pattern: password, kind: Kind::Password, place: Place::Password };
-        match username {
-            PublicValue::Literal(name) => Self { username: Some(name), requirements: vec![password] },
-            PublicValue::Secret(pattern) => {
-                let username = Requirement { pattern, kind: Kind::Username, place: Place::Username };
-                Self { username: None, requirements: vec![username, password] }
-            }
-        }
+        Self(Account::new(username, password))
     }
 
     pub(super) fn requirements(&self) -> &[Requirement] {
-        &self.requirements
+        self.0.requirements()
     }
 
     /// The user name, where the configuration has it written.
     pub(super) fn public_username(&self) -> Option<&str> {
-        self.username.as_deref()
+        self.0.public_username()
     }
 
     /// `Authorization: Basic ..`, whatever the request is.
     pub fn sign(&self, keys: &[Material]) -> Result<Injection, SignError> {
-        let (username, password) = match (&self.username, keys) {
-            (Some(name), [Material::Text(password), ..]) => (name.as_str(), text_of(password)?),
-            (None, [Material::Text(name), Material::Text(password), ..]) => (text_of(name)?, text_of(password)?),
-            _ => return Err(SignError::Missing("secret".to_owned())),
-        };
+        let (username, password) = self.0.read(keys)?;
         let pair = Zeroizing::new(format!("{username}:{password}"));
         let mut value = Zeroizing::new(String::with_capacity("Basic ".len() + pair.len().div_ceil(3) * 4));
         value.push_str("Basic ");
@@ -64,12 +51,12 @@ impl Basic {
 
     /// `Basic [USER:PASSWORD]` with the names of the secrets, for people to read.
     pub(super) fn masked(&self) -> Result<Injection, SignError> {
-        let inner: Vec<&str> = self.username.iter().map(String::as_str).chain(self.names()).collect();
+        let inner: Vec<&str> = self.public_username().into_iter().chain(self.names()).collect();
         fill(Zeroizing::new(format!("Basic {}", mask(inner.join(":")))))
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.requirements.iter().map(|requirement| requirement.pattern.as_str())
+        self.requirements().iter().map(|requirement| requirement.pattern.as_str())
     }
 }
 

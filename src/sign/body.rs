@@ -50,19 +50,6 @@ pub enum Holds {
     Always,
 }
 
-impl Holds {
-    /// Whether the body of a request with these headers is held.
-    pub fn wants(self, headers: &HeaderMap) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Forms => is_form(headers),
-            // Whoever asks for this scheme asks the signer.
-            Self::AsAsked => true,
-            Self::Always => true,
-        }
-    }
-}
-
 /// What a body is, as far as fields of it can be filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyKind {

@@ -5,6 +5,7 @@
 //! [`Requirement`]s that the snapshot resolves to [`Material`]; [`Signer::sign`] turns a
 //! [`Signable`] into an [`Injection`]. Callers: `snapshot` (loading), `proxy` and `explain` (signing).
 
+mod account;
 pub mod api_key;
 pub mod basic;
 pub mod bearer;
@@ -363,7 +364,11 @@ impl Signer {
     pub fn holds_body(&self, headers: &HeaderMap) -> bool {
         match self {
             Self::SigV4(scheme) => scheme.holds_body(headers),
-            _ => self.holds().wants(headers),
+            _ => match self.holds() {
+                Holds::Never | Holds::AsAsked => false,
+                Holds::Forms => body::is_form(headers),
+                Holds::Always => true,
+            },
         }
     }
 

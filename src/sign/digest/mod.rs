@@ -14,10 +14,11 @@ use std::borrow::Cow;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
+use super::account::Account;
 use super::basic::PublicValue;
-use super::material::{Kind, Material};
-use super::text::{mask, sensitive, text_of};
-use super::{Injection, Place, Requirement, SignContext, SignError, Signable, Transcript};
+use super::material::Material;
+use super::text::{mask, sensitive};
+use super::{Injection, Requirement, SignContext, SignError, Signable, Transcript};
 use crate::secret::name::NamePattern;
 use crate::template::encode;
 pub use challenge::Challenge;
@@ -26,10 +27,7 @@ pub use nonces::{At, Known, Nonces, Turn};
 
 /// `digest = { username, password }`
 #[derive(Debug)]
-pub struct Digest {
-    username: Option<String>,
-    requirements: Vec<Requirement>,
-}
+pub struct Digest(Account);
 
 /// What goes into the header beside the challenge's own.
 struct Response {
@@ -53,18 +51,11 @@ enum User<'a> {
 impl Digest {
     /// A user and a password. A literal user name has no `:` and no control characters (the caller checked).
     pub fn new(username: PublicValue, password: NamePattern) -> Self {
-        let password = Requirement { pattern: password, kind: Kind::Password, place: Place::Password };
-        match username {
-            PublicValue::Literal(name) => Self { username: Some(name), requirements: vec![password] },
-            PublicValue::Secret(pattern) => {
-                let username = Requirement { pattern, kind: Kind::Username, place: Place::Username };
-                Self { username: None, requirements: vec![username, password] }
-            }
-        }
+        Self(Account::new(username, password))
     }
 
     pub(super) fn requirements(&self) -> &[Requirement] {
-        &self.requirements
+        self.0.requirements()
     }
 
     /// `Authorization: Digest ..`; nothing where the upstream has not asked yet.
@@ -75,7 +66,7 @@ impl Digest {
         context: &SignContext<'_>,
     ) -> Result<Injection, SignError> {
         let Some(turn) = context.turn else { return Ok(Injection::default()) };
-        let (username, password) = self.account(keys)?;
+        let (username, password) = self.0.read(keys)?;
         let response = Response::new(username, password, request, turn, context);
         fill(&response.header(User::Real(username), &turn.known.challenge))
     }
@@ -88,10 +79,10 @@ impl Digest {
         context: &SignContext<'_>,
     ) -> Result<Injection, SignError> {
         let Some(turn) = context.turn else { return Ok(Injection::default()) };
-        let (username, password) = self.account(keys)?;
+        let (username, password) = self.0.read(keys)?;
         let response = Response::new(username, password, request, turn, context);
         let shown = self.shown_username();
-        let user = if self.username.is_some() { User::Real(username) } else { User::Shown(&shown) };
+        let user = if self.0.public_username().is_some() { User::Real(username) } else { User::Shown(&shown) };
         fill(&response.header(user, &turn.known.challenge))
     }
 
@@ -105,14 +96,14 @@ impl Digest {
         context: &SignContext<'_>,
     ) -> Result<Transcript, SignError> {
         let (user, uri, method) = (self.shown_username(), target(request), request.method);
-        let password = self.requirements.last().map(|last| mask(last.pattern.as_str())).unwrap_or_default();
+        let password = self.requirements().last().map(|last| mask(last.pattern.as_str())).unwrap_or_default();
         let Some(turn) = context.turn else {
             let text = format!("{user}:<realm>:{password}\n{method}:{uri}");
             let string_to_sign = "[H(1)]:<nonce>:<nc>:<cnonce>:<qop>:<H(2)>".to_owned();
             return Ok(Transcript { text, string_to_sign });
         };
         let challenge = &turn.known.challenge;
-        let (name, secret) = self.account(keys)?;
+        let (name, secret) = self.0.read(keys)?;
         let Response { count, cnonce, asked, .. } = Response::new(name, secret, request, turn, context);
         let (realm, nonce) = (readable(&challenge.realm), readable(&challenge.nonce));
         let mut text = format!("{user}:{realm}:{password}\n");
@@ -129,16 +120,8 @@ impl Digest {
         Ok(Transcript { text, string_to_sign })
     }
 
-    fn account<'k>(&'k self, keys: &'k [Material]) -> Result<(&'k str, &'k str), SignError> {
-        match (&self.username, keys) {
-            (Some(name), [Material::Text(password), ..]) => Ok((name.as_str(), text_of(password)?)),
-            (None, [Material::Text(name), Material::Text(password), ..]) => Ok((text_of(name)?, text_of(password)?)),
-            _ => Err(SignError::Missing("secret".to_owned())),
-        }
-    }
-
     fn shown_username(&self) -> Cow<'_, str> {
-        match (&self.username, self.requirements.first()) {
+        match (self.0.public_username(), self.requirements().first()) {
             (Some(name), _) => Cow::Borrowed(name),
             (None, first) => Cow::Owned(first.map(|first| mask(first.pattern.as_str())).unwrap_or_default()),
         }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::*;
 use crate::clock::Timestamp;
 use crate::secret::value::SecretBytes;
+use crate::sign::material::Kind;
 use crate::sign::{Signer, Slot};
 
 fn challenge(line: &str) -> Option<Challenge> {
