@@ -111,6 +111,15 @@ fn held_body(bytes: Option<&Bytes>) -> RequestBody {
     }
 }
 
+/// A request that was signed.
+struct Signed<'c> {
+    sealed: Sealed,
+    /// When, by this machine's clock.
+    at: Timestamp,
+    /// What a transcript of it is made of, where one would be written.
+    unsigned: Option<Box<(Draft, SignContext<'c>)>>,
+}
+
 pub(super) struct Attempt<'a> {
     proxy: &'a Proxy,
     live: &'a Live,
@@ -222,14 +231,9 @@ impl Attempt<'_> {
                 add_via(&mut draft.headers, &self.proxy.via_line);
             }
             let next = lease.after_refusal(freshness);
-            let spare = plan.reframes.then(|| draft.clone());
-            let mut context = self.context(&captures, turn)?;
-            let sent_at = context.now;
-            context.now = self.corrected(sent_at);
-            // Without a challenge there is nothing yet that an upstream could refuse.
-            let proves = !values.is_empty() && (turn.is_some() || plan.challenged.is_none());
-            let unsigned = (proves && transcript::is_wanted()).then(|| draft.clone());
-            let mut sealed = self.seal(draft, signed, values, &context)?;
+            // Boxed, as what few requests need and all would have to have room for while they wait.
+            let spare = plan.reframes.then(|| Box::new(draft.clone()));
+            let Signed { mut sealed, at, unsigned } = self.sign(draft, signed, values, &captures, turn)?;
             if let Some(changed) = sealed.take_body() {
                 body = RequestBody::Held(Some(changed));
             }
@@ -249,9 +253,10 @@ impl Attempt<'_> {
             tally.upstream_ends();
             match sent {
                 Ok(answer) => {
-                    self.look_at_clock(&answer, sent_at);
-                    if let Some(draft) = unsigned.filter(|_| transcript::is_refusal(answer.status())) {
+                    self.look_at_clock(&answer, at);
+                    if let Some(unsigned) = unsigned.filter(|_| transcript::is_refusal(answer.status())) {
                         let (snapshot, body) = (&self.live.snapshot, self.covered(signed));
+                        let (draft, context) = *unsigned;
                         transcript::write(snapshot, self.ready, draft, (values, body), &context, answer.status());
                     }
                     return Ok(answer);
@@ -263,7 +268,7 @@ impl Attempt<'_> {
                             // What a body was made into is of no use to the next attempt.
                             Some(draft) => {
                                 let body = request.into_body();
-                                (draft, if signed.is_some() { held_body(signed) } else { body })
+                                (*draft, if signed.is_some() { held_body(signed) } else { body })
                             }
                             None => self.unseal(*request)?,
                         };
@@ -272,6 +277,25 @@ impl Attempt<'_> {
                 },
             }
         }
+    }
+
+    /// Signs one attempt. Not within `once`, whose state would have to hold what signing needs while the upstream answers.
+    fn sign<'c>(
+        &'c self,
+        draft: Draft,
+        body: Option<&Bytes>,
+        values: &[&Arc<Value>],
+        captures: &'c [(&'c str, &'c str)],
+        turn: Option<&'c Turn>,
+    ) -> Result<Signed<'c>, Failure> {
+        let mut context = self.context(captures, turn)?;
+        let at = context.now;
+        context.now = self.corrected(at);
+        // Without a challenge there is nothing yet that an upstream could refuse.
+        let asked = turn.is_some() || self.live.snapshot.plan.routes[self.ready.index].challenged.is_none();
+        let shown = !values.is_empty() && asked && transcript::is_wanted();
+        let unsigned = shown.then(|| Box::new((draft.clone(), context)));
+        Ok(Signed { sealed: self.seal(draft, body, values, &context)?, at, unsigned })
     }
 
     fn seal(

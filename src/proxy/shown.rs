@@ -79,7 +79,7 @@ pub fn sign(
         if let Some(change) = &injection.body {
             shown_body = Some(shown.fill(change, seen.unwrap_or_default())?);
         }
-        known = step.known_after(known);
+        step.tell(&mut known);
         steps.push(step);
     }
     let mut whole = draft.seal(&steps, body, context)?;

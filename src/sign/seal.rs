@@ -67,14 +67,13 @@ pub enum Twins {
 }
 
 impl<'s> Step<'s> {
-    /// What credentials after this one know beside `context`: its access token.
-    pub fn known_after<'c>(&self, context: SignContext<'c>) -> SignContext<'c>
+    /// Tells credentials after this one what they may use of it: its access token.
+    pub fn tell<'c>(&self, context: &mut SignContext<'c>)
     where
         's: 'c,
     {
-        match &**self.signer {
-            Signer::Token(token) => SignContext { access_token: token.access_token(self.keys), ..context },
-            _ => context,
+        if let Signer::Token(token) = &**self.signer {
+            context.access_token = token.access_token(self.keys);
         }
     }
 }
@@ -116,10 +115,10 @@ impl Draft {
         context: &SignContext<'_>,
     ) -> Result<Sealed, SignError> {
         let mut changed: Option<Bytes> = None;
-        let mut reframing = None;
+        let mut reframing: Option<Box<Reframing>> = None;
         let mut context = *context;
         for step in steps {
-            context = step.known_after(context);
+            step.tell(&mut context);
             let kept = step.kept.filter(|_| step.signer.is_constant()).map(|kept| &kept.0);
             let made = kept.map(|kept| kept.load());
             if let Some(made) = made.as_deref().and_then(Option::as_ref)
