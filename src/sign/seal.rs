@@ -135,6 +135,10 @@ impl Draft {
                 kept.store(Some(Arc::new((step.signer.clone(), injection))));
             }
         }
+        let remade = reframing.as_ref().is_some_and(|made| made.length != Length::AsSent);
+        if remade && steps.iter().any(|step| step.signer.covers().body && !step.signer.reframes()) {
+            return Err(SignError::Unfit("another credential signs the body, whose chunks leave in another form"));
+        }
         Ok(Sealed { draft: self, body: changed, reframing })
     }
 

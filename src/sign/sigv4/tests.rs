@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::*;
 use crate::clock::Timestamp;
 use crate::secret::value::SecretBytes;
-use crate::sign::seal::{Draft, Twins};
+use crate::sign::hmac::{Hmac, HmacSpec, KeySpec, SignatureEncoding};
+use crate::sign::material::{HashAlgorithm, KeyEncoding};
+use crate::sign::seal::{Draft, Step, Twins};
 use crate::sign::target::Host;
 use crate::sign::{Signer, spoken};
 
@@ -223,4 +227,38 @@ fn one_flipped_bit_of_the_request_is_another_signature() {
     ] {
         assert_ne!(base, other);
     }
+}
+
+/// What it has signed would not be what leaves.
+#[test]
+fn a_credential_that_signs_the_body_refuses_chunks_that_are_made_anew() {
+    let aws = Arc::new(signer(spec("s3")));
+    let other = |sign: &str| {
+        let spec = HmacSpec {
+            key: KeySpec::Secret(name("key"), KeyEncoding::Text),
+            algorithm: HashAlgorithm::Sha256,
+            encoding: SignatureEncoding::Hex,
+            sign: sign.to_owned(),
+            values: Vec::new(),
+            set: vec![(HeaderName::from_static("x-signature"), "{signature}".to_owned())],
+            set_query: Vec::new(),
+            set_form: Vec::new(),
+            set_json: Vec::new(),
+        };
+        Arc::new(Signer::Hmac(Box::new(Hmac::compile(spec).unwrap())))
+    };
+    let (aws_keys, other_keys) = (keys(&aws), keys(&other("{path}")));
+    let sealed = |other: &Arc<Signer>, kind: &str| {
+        let headers = [("x-amz-content-sha256", kind), ("x-amz-decoded-content-length", "5")];
+        let steps = [(&aws, &aws_keys), (other, &other_keys)].map(|(signer, keys)| Step {
+            signer,
+            keys: keys.as_slice(),
+            kept: None,
+        });
+        draft("/k", &headers).seal(&steps, Some(b""), &context(&[])).map(drop)
+    };
+    let chunks = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+    assert!(matches!(sealed(&other("{body}"), chunks), Err(SignError::Unfit(_))));
+    assert_eq!(sealed(&other("{path}"), chunks), Ok(()));
+    assert_eq!(sealed(&other("{body}"), "UNSIGNED-PAYLOAD"), Ok(()));
 }
