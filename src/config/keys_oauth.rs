@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::keys::{DAY, HOUR, MILLISECOND, duration, key};
 use super::keys_route::TLS_KEYS;
 use super::schema::Fallback::{Absent, Is, Required};
-use super::schema::{Kind, Section};
+use super::schema::{Key, Kind, Section};
 
 const SECOND: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
@@ -133,6 +133,27 @@ static REQUEST: Section = Section {
     example: "",
 };
 
+// Of the answers of both token calls, and of both places that their tokens go to.
+const IN_HEADER: Key = key("header", Kind::Text("the name of a header"), Absent, "puts it into this header");
+const IN_QUERY: Key =
+    key("query", Kind::Text("the name of a query parameter"), Absent, "puts it into this query parameter");
+const IN_COOKIE: Key = key("cookie", Kind::Text("the name of a cookie"), Absent, "puts it into this cookie");
+const PREFIX: Key = key(
+    "prefix",
+    Kind::Text("a text such as \"Bearer \""),
+    Absent,
+    "stands before the value; absent: `Bearer ` in `Authorization` where the value begins with a variable, else nothing",
+);
+const GOOD: Key = key(
+    "ok",
+    Kind::Text("POINTER == VALUE such as \"/code == 0\""),
+    Absent,
+    "holds for a good answer, where errors come with status 200",
+);
+const ERROR: Key = key("error", POINTER, Is("/error"), "the error code");
+const ERROR_DETAIL: Key = key("error_detail", POINTER, Is("/error_description"), "what the platform says of it");
+const EXPIRES_AT: Key = key("expires_at", POINTER, Is("/expires_at"), "an absolute end, which wins over `expires_in`");
+
 /// `answer`
 static ANSWER: Section = Section {
     title: "answer of oauth2",
@@ -151,7 +172,7 @@ static ANSWER: Section = Section {
             Is("/expires_in"),
             "a number or a string of one; where it is absent `refresh.default_life` counts",
         ),
-        key("expires_at", POINTER, Is("/expires_at"), "an absolute end, which wins over `expires_in`"),
+        EXPIRES_AT,
         key(
             "expires_unit",
             Kind::Text("\"s\", \"ms\", \"epoch\", \"epoch_ms\", \"date\" or \"local+09:00\""),
@@ -177,14 +198,9 @@ static ANSWER: Section = Section {
             Absent,
             "more values, kept sealed, used as `{value.NAME}` in `inject`",
         ),
-        key(
-            "ok",
-            Kind::Text("POINTER == VALUE such as \"/code == 0\""),
-            Absent,
-            "holds for a good answer, where errors come with status 200",
-        ),
-        key("error", POINTER, Is("/error"), "the error code"),
-        key("error_detail", POINTER, Is("/error_description"), "what the platform says of it"),
+        GOOD,
+        ERROR,
+        ERROR_DETAIL,
     ],
     later: &[],
     example: "",
@@ -195,9 +211,9 @@ static INJECT: Section = Section {
     title: "inject of oauth2",
     help: "Exactly one of `header`, `query`, `cookie`, `form` and `json`; a list of tables for several places.",
     keys: &[
-        key("header", Kind::Text("the name of a header"), Absent, "puts it into this header"),
-        key("query", Kind::Text("the name of a query parameter"), Absent, "puts it into this query parameter"),
-        key("cookie", Kind::Text("the name of a cookie"), Absent, "puts it into this cookie"),
+        IN_HEADER,
+        IN_QUERY,
+        IN_COOKIE,
         key("form", Kind::Text("the name of a form field"), Absent, "puts it into this field of the form body"),
         key(
             "json",
@@ -205,12 +221,7 @@ static INJECT: Section = Section {
             Absent,
             "puts it into this member of the JSON body's outermost object",
         ),
-        key(
-            "prefix",
-            Kind::Text("a text such as \"Bearer \""),
-            Absent,
-            "stands before the value; absent: `Bearer ` in `Authorization` where the value begins with a variable, else nothing",
-        ),
+        PREFIX,
         key(
             "value",
             Kind::Text("a text such as \"{access_token}\""),
@@ -267,21 +278,16 @@ static DERIVE_ANSWER: Section = Section {
     keys: &[
         key("access_token", POINTER, Is("/access_token"), "the second token"),
         key("expires_in", POINTER, Is("/expires_in"), "a number or a string of one"),
-        key("expires_at", POINTER, Is("/expires_at"), "an absolute end, which wins over `expires_in`"),
+        EXPIRES_AT,
         key(
             "expires_unit",
             Kind::Text("\"s\", \"ms\", \"epoch\", \"epoch_ms\", \"date\" or \"local+09:00\""),
             Absent,
             "how the ends are written",
         ),
-        key(
-            "ok",
-            Kind::Text("POINTER == VALUE such as \"/code == 0\""),
-            Absent,
-            "holds for a good answer, where errors come with status 200",
-        ),
-        key("error", POINTER, Is("/error"), "the error code"),
-        key("error_detail", POINTER, Is("/error_description"), "what the platform says of it"),
+        GOOD,
+        ERROR,
+        ERROR_DETAIL,
     ],
     later: &[],
     example: "",
@@ -292,15 +298,10 @@ static DERIVE_INJECT: Section = Section {
     title: "inject of derive",
     help: "As that of `oauth2`, with the second token as `{derived_token}`.",
     keys: &[
-        key("header", Kind::Text("the name of a header"), Absent, "puts it into this header"),
-        key("query", Kind::Text("the name of a query parameter"), Absent, "puts it into this query parameter"),
-        key("cookie", Kind::Text("the name of a cookie"), Absent, "puts it into this cookie"),
-        key(
-            "prefix",
-            Kind::Text("a text such as \"Bearer \""),
-            Absent,
-            "stands before the value; absent: `Bearer ` in `Authorization` where the value begins with a variable, else nothing",
-        ),
+        IN_HEADER,
+        IN_QUERY,
+        IN_COOKIE,
+        PREFIX,
         key(
             "value",
             Kind::Text("a text such as \"{derived_token}\""),
