@@ -52,30 +52,39 @@ pub(super) async fn exchange(
             &several
         }
     };
-    let held = match body {
-        Outgoing::Streamed(RequestBody::Empty) => None,
-        Outgoing::Streamed(body) => {
-            let (answer, word) = attempt.said(draft, body, None, newest, tally).await?;
-            if word == Word::Refused {
-                tokens::renew_later(proxy, live, ready);
-            }
-            return Ok(answer);
-        }
-        Outgoing::Held(held) => Some(held.bytes.clone()).zip(Some(held)),
+    let streamed = matches!(&body, Outgoing::Streamed(body) if !matches!(body, RequestBody::Empty));
+    let (body, held) = match body {
+        Outgoing::Streamed(body) => (body, None),
+        Outgoing::Held(held) => (held_body(Some(&held.bytes)), Some(held)),
     };
-    let bytes = held.as_ref().map(|(bytes, _)| bytes);
-    let previous = attempt.previous();
-    let spare = (previous.is_some() || !ready.tokens.is_empty() || attempt.follows()).then(|| draft.clone());
-    let (mut answer, mut word) = attempt.said(draft, held_body(bytes), bytes, newest, tally).await?;
+    let bytes = held.as_ref().map(|held| &held.bytes);
+    let previous = if streamed { None } else { attempt.previous() };
+    let again = previous.is_some() || !ready.tokens.is_empty() || attempt.follows();
+    let spare = (again && !streamed).then(|| Box::new(draft.clone()));
+    let (mut answer, mut word) = match live.snapshot.plan.routes[ready.index].challenged {
+        // Not by way of `said`: every request would carry its state.
+        None => {
+            let answer = attempt.once(draft, body, bytes, newest, None, tally).await?;
+            let word = note_accepted(&answer, newest);
+            (answer, word)
+        }
+        Some(_) => Box::pin(attempt.said(draft, body, bytes, newest, tally)).await?,
+    };
+    if streamed {
+        if word == Word::Refused {
+            tokens::renew_later(proxy, live, ready);
+        }
+        return Ok(answer);
+    }
     if let Some(draft) = spare.as_ref().filter(|_| attempt.was_skewed(&answer)) {
         drop(answer);
-        (answer, word) = attempt.said(draft.clone(), held_body(bytes), bytes, newest, tally).await?;
+        (answer, word) = Box::pin(attempt.said(draft.as_ref().clone(), held_body(bytes), bytes, newest, tally)).await?;
     }
     if word == Word::Accepted {
         return Ok(answer);
     }
     let Some(draft) = spare else { return Ok(answer) };
-    let renewed = tokens::renew(proxy, live, ready).await?;
+    let renewed = Box::pin(tokens::renew(proxy, live, ready)).await?;
     let values = match (&previous, &renewed) {
         (None, None) => return Ok(answer),
         (_, Some(renewed)) => attempt.with_tokens(previous.unwrap_or_else(|| newest.to_vec()), renewed),
@@ -83,7 +92,7 @@ pub(super) async fn exchange(
     };
     attempt.note_fallback();
     drop(answer);
-    Ok(attempt.said(draft, held_body(bytes), bytes, &values, tally).await?.0)
+    Ok(Box::pin(attempt.said(*draft, held_body(bytes), bytes, &values, tally)).await?.0)
 }
 
 /// What the upstream says of a credential.
