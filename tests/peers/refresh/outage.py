@@ -12,7 +12,7 @@ from provider import Provider
 from . import expiry
 from .stage import Introspection, Shop, Upstream, Workers, listed
 
-GONE = 2.0  # seconds without a database
+GONE = 6.5  # seconds without a database: longer than a store waits for a connection (5 s), so that it must say so
 TENANTS = [f"m{number}" for number in range(8)]
 
 
